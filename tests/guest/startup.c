@@ -1,0 +1,71 @@
+/*
+ * What every program finds when it starts: arguments, environment, auxiliary vector, stack
+ * alignment, standard descriptors. getauxval(3), execve(2).
+ */
+#include "guest_test.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+TEST(auxv_page_size) {
+    CHECK_EQ(getauxval(AT_PAGESZ), 4096);
+    CHECK_EQ(sysconf(_SC_PAGESIZE), 4096);
+    CHECK_EQ(getauxval(AT_CLKTCK), 100);
+}
+
+TEST(auxv_ids) {
+    CHECK_EQ(getauxval(AT_UID), getuid());
+    CHECK_EQ(getauxval(AT_EUID), geteuid());
+    CHECK_EQ(getauxval(AT_GID), getgid());
+    CHECK_EQ(getauxval(AT_EGID), getegid());
+    CHECK_EQ(getauxval(AT_SECURE), 0);
+}
+
+TEST(auxv_random_is_readable) {
+    const unsigned char *random = (const unsigned char *)getauxval(AT_RANDOM);
+    REQUIRE(random != NULL);
+    int zero = 0;
+    for (int i = 0; i < 16; i++)
+        zero += random[i] == 0;
+    CHECK(zero < 8);
+}
+
+TEST(auxv_program_headers) {
+    const ElfW(Phdr) *phdr = (const ElfW(Phdr) *)getauxval(AT_PHDR);
+    REQUIRE(phdr != NULL);
+    CHECK_EQ(getauxval(AT_PHENT), sizeof *phdr);
+    int loads = 0;
+    for (unsigned long i = 0; i < getauxval(AT_PHNUM); i++)
+        loads += phdr[i].p_type == PT_LOAD;
+    CHECK(loads >= 2);
+    CHECK(getauxval(AT_ENTRY) != 0);
+}
+
+TEST(auxv_execfn_exists) {
+    const char *name = (const char *)getauxval(AT_EXECFN);
+    REQUIRE(name != NULL);
+    CHECK_OK(access(name, X_OK));
+}
+
+TEST(vdso_is_an_elf_image) {
+    const unsigned char *vdso = (const unsigned char *)getauxval(AT_SYSINFO_EHDR);
+    if (!vdso)
+        SKIP("no vDSO on this machine");
+    CHECK_EQ(memcmp(vdso, ELFMAG, SELFMAG), 0);
+}
+
+TEST(standard_descriptors_are_open) {
+    for (int fd = 0; fd <= 2; fd++)
+        CHECK_OK(fcntl(fd, F_GETFD));
+}
+
+TEST(page_zero_is_not_mapped) {
+    unsigned char resident;
+    CHECK_ERR(mincore(NULL, 4096, &resident), ENOMEM);
+}
+
+TEST_MAIN()
