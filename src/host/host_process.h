@@ -1,0 +1,161 @@
+/*
+ * Guests on the host, in the seed's words: host_job (zx::Job) is the sandbox's set of processes;
+ * host_process (zx::Process) the host process of one thread group; host_thread (zx::Thread) the
+ * host thread of one task, known by its slot; host_aspace (zx::Vmar) the address space, shared by
+ * host processes that share memory (CLONE_VM).
+ *
+ * All of them have a mock form with no host process behind (host_*_new_mock), so that every kernel
+ * object can be tested without a guest: orders succeed, kills are counted.
+ */
+#ifndef STARLING_HOST_PROCESS_H
+#define STARLING_HOST_PROCESS_H
+
+#include <sys/uio.h>
+
+#include "base/base.h"
+#include "host/slot.h"
+#include "host/wait.h"
+#include "uapi/uapi.h"
+
+struct host_job;
+struct host_process;
+struct host_thread;
+struct host_aspace;
+
+/* ---- job ---- */
+
+struct host_job *host_job_new_mock(void); /* ERR_PTR */
+/* The real one: starts the zygote. See host_job.c for the start of the kernel process. */
+struct host_job *host_job_new(void);
+void host_job_put(struct host_job *job); /* kills what still runs */
+DEFINE_CLEANUP(struct host_job *, host_job_put)
+
+/* ---- process ---- */
+
+/* A fresh process from the zygote with an empty address space and one thread, which waits
+ * (SLOT_EVENT_STARTED). */
+int MUST_CHECK host_process_create(struct host_job *job, struct host_process **process,
+                                   struct host_aspace **aspace, struct host_thread **thread);
+struct host_process *host_process_new_mock(struct host_job *job);
+struct host_process *host_process_get(struct host_process *process);
+void host_process_put(struct host_process *process); /* the last reference kills */
+DEFINE_CLEANUP(struct host_process *, host_process_put)
+/* SIGKILL. Idempotent: a second call returns 0 and does nothing. */
+int MUST_CHECK host_process_kill(struct host_process *process);
+/* For tests: how often a kill was really sent. */
+int host_process_kill_count(const struct host_process *process);
+/* Called once from the event thread when the host process has ended, however it ended. Set before
+ * the process runs. */
+void host_process_on_exit(struct host_process *process, void (*fn)(void *arg), void *arg);
+/* Host CPU time of all its threads so far, in ns. */
+int MUST_CHECK host_process_cpu_time(struct host_process *process, int64_t *user, int64_t *system);
+/* VmRSS / minor+major faults of the host process: bytes and counts. */
+int MUST_CHECK host_process_memory(struct host_process *process, uint64_t *resident,
+                                   uint64_t *minor_faults, uint64_t *major_faults);
+
+/* ---- thread ---- */
+
+struct host_event {
+    enum slot_event kind;
+    struct {
+        int signo, code;
+        uint64_t address, trapno, error;
+    } fault;
+};
+
+struct host_thread *host_thread_new_mock(struct host_process *process);
+void host_thread_put(struct host_thread *thread);
+DEFINE_CLEANUP(struct host_thread *, host_thread_put)
+/* The registers as of the last event. Only the task's own kernel thread touches them. */
+struct user_regs *host_thread_regs(struct host_thread *thread);
+/* The caller changed more of the registers than rax: the next resume writes them all. */
+void host_thread_regs_changed(struct host_thread *thread);
+
+/*
+ * Lets the guest run and waits for its next event. 0, or -ESRCH when the host thread is gone. Own
+ * kernel thread only. `call_result` semantic: regs->rax is what the guest will see.
+ */
+int MUST_CHECK host_thread_resume(struct host_thread *thread, struct host_event *event);
+/*
+ * Has the stub make these host calls and waits for them: results[i] as the host gave them (-errno
+ * or value). Stops at the first failure unless that call has SLOT_CALL_MAY_FAIL. Returns how many
+ * were made (>= 0), or -ESRCH. At most SLOT_MAX_CALLS.
+ */
+int MUST_CHECK host_thread_calls(struct host_thread *thread, const struct slot_call *calls,
+                                 size_t count, int64_t *results);
+/* One call: its result, or -ESRCH when the thread is gone. */
+int64_t MUST_CHECK host_thread_call(struct host_thread *thread, long number, uint64_t a0,
+                                    uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
+                                    uint64_t a5);
+/*
+ * Sends a descriptor (borrowed) down the control socket; the next SLOT_CALL_RECEIVE_FD call of the
+ * address space receives it. The caller holds the address space's change token (mm), which keeps
+ * senders and receivers in step.
+ */
+int MUST_CHECK host_thread_send_fd(struct host_thread *thread, int fd);
+
+/* Any thread: makes a thread in user mode report SLOT_EVENT_KICK soon; harmless when it is not. */
+void host_thread_kick(struct host_thread *thread);
+/* Orders exit; kills nothing. Own kernel thread, as its last act on the host thread. */
+void host_thread_exit(struct host_thread *thread);
+/* The host tid (in the kernel process's pid namespace), for process_vm_* and /proc. */
+pid_t host_thread_tid(const struct host_thread *thread);
+pid_t host_process_pid(const struct host_process *process);
+struct host_process *
+host_thread_process(const struct host_thread *thread);                    /* borrowed: immutable */
+struct host_aspace *host_thread_aspace(const struct host_thread *thread); /* borrowed: immutable */
+/* CPU time of this host thread in ns. */
+int MUST_CHECK host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *system);
+/* sched_setaffinity for the guest: remembered and honoured by the pairing. */
+
+/* Extended state (XSAVE image) of the last event's host frame, to and from a kernel buffer. Size 0:
+ * none (fresh thread). */
+size_t host_thread_fpstate_size(const struct host_thread *thread);
+int MUST_CHECK host_thread_fpstate_read(struct host_thread *thread, void *buffer, size_t size);
+int MUST_CHECK host_thread_fpstate_write(struct host_thread *thread, const void *buffer,
+                                         size_t size);
+
+/* ---- clone (own kernel thread of the parent; it waits in its slot) ---- */
+
+/* A thread beside this one in the same process. It starts in SLOT_EVENT_STARTED with a copy of the
+ * parent's registers and extended state; the caller sets its registers before the first resume.
+ * `fs_base`: with set_tls. */
+int MUST_CHECK host_thread_clone(struct host_thread *parent, bool set_tls, uint64_t tls,
+                                 struct host_thread **child);
+/* A copy of the process (share_memory false: fork, a new aspace; true: CLONE_VM, the same aspace).
+ * The caller holds the mm's change token. */
+int MUST_CHECK host_process_clone(struct host_thread *parent, bool share_memory, bool set_tls,
+                                  uint64_t tls, struct host_process **process,
+                                  struct host_aspace **aspace, struct host_thread **child);
+
+/* ---- address space ---- */
+
+struct host_aspace *host_aspace_new_mock(void);
+struct host_aspace *host_aspace_get(struct host_aspace *aspace);
+void host_aspace_put(struct host_aspace *aspace);
+DEFINE_CLEANUP(struct host_aspace *, host_aspace_put)
+/* The range that the stub occupies (text, slots, stacks): no guest mapping may touch it. */
+void host_aspace_reserved(const struct host_aspace *aspace, uint64_t *start, uint64_t *end);
+/* Where the host's vDSO and its data pages are in this address space; 0 when the host has none. */
+void host_aspace_vdso(const struct host_aspace *aspace, uint64_t *vdso, uint64_t *start,
+                      uint64_t *end);
+
+/*
+ * process_vm_readv/writev on the memory of `thread`'s process: bytes copied from the start (may be
+ * short), -EFAULT when none. `force` goes by /proc/PID/mem, past page protections (ptrace, signal
+ * frames of read-only pages never).
+ */
+ssize_t MUST_CHECK host_memory_read(struct host_thread *thread, void *to, uint64_t from,
+                                    size_t size);
+ssize_t MUST_CHECK host_memory_write(struct host_thread *thread, uint64_t to, const void *from,
+                                     size_t size);
+ssize_t MUST_CHECK host_memory_readv(struct host_thread *thread, void *to,
+                                     const struct user_iovec *from, size_t count);
+ssize_t MUST_CHECK host_memory_writev(struct host_thread *thread, const struct user_iovec *to,
+                                      size_t count, const void *from, size_t size);
+ssize_t MUST_CHECK host_memory_read_force(struct host_thread *thread, void *to, uint64_t from,
+                                          size_t size);
+ssize_t MUST_CHECK host_memory_write_force(struct host_thread *thread, uint64_t to,
+                                           const void *from, size_t size);
+
+#endif

@@ -1,0 +1,95 @@
+/*
+ * The slot: one task's mailbox between its stub (in the guest process) and its kernel thread. It
+ * lies in the context area, a memfd mapped shared by both. Both sides include this file; it depends
+ * on nothing.
+ *
+ * EVERYTHING here can be written by the guest at any time. The kernel copies a slot once into its
+ * own memory (host_thread.c), checks the copy, and acts on the copy alone.
+ *
+ * Turns: `turn` is SLOT_GUEST while the stub may run, SLOT_KERNEL when the stub has filled in an
+ * event, and becomes SLOT_DEAD when the host thread ends (the host clears it: the word is the
+ * thread's CLONE_CHILD_CLEARTID address).
+ */
+#ifndef STARLING_SLOT_H
+#define STARLING_SLOT_H
+
+#include <stdint.h>
+
+#define SLOT_DEAD   0u
+#define SLOT_GUEST  1u
+#define SLOT_KERNEL 2u
+
+/* What the stub reports. */
+enum slot_event {
+    SLOT_EVENT_NONE,
+    SLOT_EVENT_STARTED, /* a new host thread waits; no guest registers yet, or its parent's */
+    SLOT_EVENT_SYSCALL, /* regs hold the call (rax = number), rip behind the instruction */
+    SLOT_EVENT_FAULT,   /* signo, code, address, trapno, error of a host
+                           SIGSEGV/SIGBUS/SIGFPE/SIGILL/SIGTRAP */
+    SLOT_EVENT_KICK,    /* the reserved signal found the thread in user mode */
+    SLOT_EVENT_CALLS,   /* the ordered host calls are done, results in place */
+};
+
+/* What the kernel orders. */
+enum slot_command {
+    SLOT_RESUME_RESULT, /* return to the guest; only rax changes (regs.rax) */
+    SLOT_RESUME_REGS,   /* return to the guest with all of regs */
+    SLOT_CALLS,         /* make host calls 0..call_count-1 in order, then report */
+    SLOT_CALLS_RESUME,  /* the same, but when all succeed resume with the last one's result as rax,
+                           else report */
+    SLOT_CLONE_THREAD,  /* clone a host thread into slot clone_slot */
+    SLOT_CLONE_PROCESS, /* fork or vfork-like clone: see clone_* */
+    SLOT_EXIT_THREAD,   /* leave: exit(2) */
+};
+
+#define SLOT_MAX_CALLS   24
+#define SLOT_BOUNCE_SIZE 2048
+
+/* A host call that the stub makes. An argument equal to a SLOT_RESULT(n) token is replaced by the
+ * result of call n. */
+struct slot_call {
+    uint64_t number;
+    uint64_t args[6];
+    uint32_t flags;
+    uint32_t pad;
+};
+#define SLOT_CALL_MAY_FAIL 1u /* go on when this one fails */
+#define SLOT_CALL_BLOCKING 2u /* may block: the reserved signal ends it with -EINTR */
+#define SLOT_CALL_RECEIVE_FD                                                                       \
+    4u /* number is ignored: receive one descriptor from the control socket; the result is its     \
+          number */
+#define SLOT_RESULT(n) (0xfffe000000000000ull + (n))
+
+/* Same layout as struct user_regs (uapi.h); checked in host_thread.c. */
+struct slot_regs {
+    uint64_t gregs[18];
+    uint64_t fs_base, gs_base;
+};
+
+struct slot {
+    _Alignas(64) uint32_t turn; /* futex word of both directions */
+    uint32_t work; /* written by the kernel: the stub must not start a blocking direct call */
+    uint32_t event;
+    uint32_t command;
+    struct slot_regs regs;
+    uint64_t fpstate; /* guest address of the extended state in the host frame, 0 when none; and its
+                         size */
+    uint64_t fpstate_size;
+    struct {
+        int32_t signo, code;
+        uint64_t address, trapno, error;
+    } fault;
+    uint32_t call_count;
+    uint32_t calls_done; /* how many were made: less than call_count when one failed */
+    struct slot_call calls[SLOT_MAX_CALLS];
+    int64_t results[SLOT_MAX_CALLS];
+    /* SLOT_CLONE_*: flags for the host's clone, the child's slot index, descriptors the child shall
+     * use. */
+    uint64_t clone_flags;
+    uint32_t clone_slot;
+    int32_t clone_ctx_fd, clone_sock_fd;
+    int64_t clone_result; /* tid or -errno */
+    uint8_t bounce[SLOT_BOUNCE_SIZE];
+};
+
+#endif
