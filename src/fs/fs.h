@@ -1,0 +1,477 @@
+/*
+ * fs: the virtual file system. fd_table -> file (open file description) -> dentry/inode with ops
+ * tables -> file systems. Names and shapes are Linux's (Documentation/filesystems/vfs.rst); objects
+ * see kernel buffers, never guest pointers.
+ *
+ * Ownership. A file holds its path (mount + dentry); a dentry holds its parent and its inode; an
+ * inode holds its super_block. The dentry table is weak: it finds a dentry that somebody holds
+ * (plus a bounded list of recent ones that the cache keeps). So two walks to one name meet in one
+ * dentry, and a rename is seen by every holder (getcwd, /proc/PID/fd).
+ */
+#ifndef STARLING_FS_H
+#define STARLING_FS_H
+
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <time.h>
+
+#include "auth/auth.h"
+#include "base/base.h"
+#include "host/host.h"
+#include "mm/mm.h"
+#include "uapi/uapi.h"
+
+struct dentry;
+struct file;
+struct file_lock_context;
+struct inode;
+struct mount;
+struct path;
+struct mount_namespace;
+struct super_block;
+
+/* ---- attributes ---- */
+
+struct kstat {
+    dev_t dev;
+    ino_t ino;
+    mode_t mode;
+    uint32_t nlink;
+    uid_t uid;
+    gid_t gid;
+    dev_t rdev;
+    int64_t size, blocks; /* blocks of 512 bytes */
+    uint32_t blksize;
+    struct timespec atime, mtime, ctime, btime;
+    bool has_btime;
+};
+
+#define ATTR_MODE      (1u << 0)
+#define ATTR_UID       (1u << 1)
+#define ATTR_GID       (1u << 2)
+#define ATTR_SIZE      (1u << 3)
+#define ATTR_ATIME     (1u << 4) /* to iattr.atime; with _NOW to the present */
+#define ATTR_MTIME     (1u << 5)
+#define ATTR_ATIME_NOW (1u << 6)
+#define ATTR_MTIME_NOW (1u << 7)
+struct iattr {
+    unsigned valid;
+    mode_t mode; /* permission bits with suid, sgid, sticky */
+    uid_t uid;
+    gid_t gid;
+    int64_t size;
+    struct timespec atime, mtime;
+};
+
+/* ---- inode ---- */
+
+struct inode {
+    struct ref ref;
+    struct super_block *sb; /* owned */
+    ino_t ino;
+    mode_t type; /* S_IFMT bits; immutable */
+    dev_t rdev;  /* devices; immutable */
+    const struct inode_ops *ops;
+    const struct file_ops *file_ops; /* of files opened on it, unless ops->open replaces them */
+    void *private;                   /* the file system's */
+    struct lock lock;                /* class INODE: see lock_order.def */
+    struct list_head watches;        /* inotify; guarded by lock */
+    struct file_lock_context *_Atomic locks; /* record locks and flock, made on first use; owned */
+    void *_Atomic
+        endpoint; /* FIFO's pipe or bound socket, made on first use; see endpoint_release */
+    void (*endpoint_release)(void *endpoint);
+};
+
+/*
+ * Every op returns 0/positive or -errno. `dir` and children: `name` is one component, never "", "."
+ * or "..", at most NAME_MAX bytes. The VFS has checked permissions, type and read-only mounts
+ * before it calls, and holds dir->lock over lookup and every change of a directory (both, parent
+ * first, for rename).
+ */
+struct inode_ops {
+    /* The child, with one reference; -ENOENT. */
+    int (*lookup)(struct inode *dir, const char *name, struct inode **child);
+    int (*create)(struct inode *dir, const char *name, mode_t mode, const struct credentials *creds,
+                  struct inode **child); /* regular file */
+    int (*mkdir)(struct inode *dir, const char *name, mode_t mode, const struct credentials *creds,
+                 struct inode **child);
+    int (*mknod)(struct inode *dir, const char *name, mode_t mode, dev_t dev,
+                 const struct credentials *creds, struct inode **child);
+    int (*symlink)(struct inode *dir, const char *name, const char *target,
+                   const struct credentials *creds, struct inode **child);
+    int (*link)(struct inode *dir, const char *name, struct inode *target);
+    int (*unlink)(struct inode *dir, const char *name, struct inode *child);
+    int (*rmdir)(struct inode *dir, const char *name, struct inode *child);
+    /* flags: RENAME_NOREPLACE (already checked), RENAME_EXCHANGE. `replaced` may be NULL. */
+    int (*rename)(struct inode *from_dir, const char *from, struct inode *child,
+                  struct inode *to_dir, const char *to, struct inode *replaced, unsigned flags);
+    /* An unnamed file for O_TMPFILE; linked later by link(). */
+    int (*tmpfile)(struct inode *dir, mode_t mode, const struct credentials *creds,
+                   struct inode **child);
+    /* At most size bytes, not terminated: the length. */
+    ssize_t (*readlink)(struct inode *inode, char *buffer, size_t size);
+    /* Magic links (/proc/PID/fd/N, exe, cwd, root): jumps there instead of reading a text. */
+    int (*follow)(struct inode *inode, struct path *target);
+    int (*getattr)(struct inode *inode, struct kstat *stat);
+    int (*setattr)(struct inode *inode, const struct iattr *attr);
+    /* NULL: generic_permission(). mask: MAY_READ|MAY_WRITE|MAY_EXEC. */
+    int (*permission)(struct inode *inode, int mask, const struct credentials *creds);
+    /* Fills file->private, may replace file->ops. NULL: nothing to do. */
+    int (*open)(struct inode *inode, struct file *file);
+    ssize_t (*getxattr)(struct inode *inode, const char *name, void *value, size_t size);
+    int (*setxattr)(struct inode *inode, const char *name, const void *value, size_t size,
+                    int flags);
+    ssize_t (*listxattr)(struct inode *inode, char *list, size_t size);
+    int (*removexattr)(struct inode *inode, const char *name);
+    /* NULL: a cached dentry stays valid. Otherwise: does `name` in dir still mean child (NULL:
+     * still absent)? */
+    bool (*revalidate)(struct inode *dir, const char *name, struct inode *child);
+    /* The last reference is gone: free private. */
+    void (*release)(struct inode *inode);
+};
+
+#define MAY_EXEC  1
+#define MAY_WRITE 2
+#define MAY_READ  4
+
+/* A new inode with one reference (ERR_PTR). */
+struct inode *inode_new(struct super_block *sb, ino_t ino, mode_t type, const struct inode_ops *ops,
+                        const struct file_ops *file_ops, void *private);
+struct inode *inode_get(struct inode *inode);
+void inode_put(struct inode *inode);
+DEFINE_CLEANUP(struct inode *, inode_put)
+int MUST_CHECK inode_getattr(struct inode *inode, struct kstat *stat);
+/* notify_change: permission rules of chmod(2), chown(2), truncate(2), utimensat(2), suid/sgid
+ * clearing, then setattr. */
+int MUST_CHECK inode_setattr(struct inode *inode, struct iattr *attr,
+                             const struct credentials *creds);
+int MUST_CHECK inode_permission(struct inode *inode, int mask, const struct credentials *creds);
+int MUST_CHECK generic_permission(const struct kstat *stat, int mask,
+                                  const struct credentials *creds);
+
+/* ---- super blocks and file system types ---- */
+
+struct super_block {
+    struct ref ref;
+    const struct file_system_type *type;
+    dev_t
+        dev; /* what stat(2) shows: anonymous device number unless the file system reports others */
+    struct inode *root; /* owned until the last mount goes */
+    struct lock lock;   /* class SUPER_BLOCK: the file system's own state */
+    struct lock rename_lock;
+    _Atomic ino_t next_ino;
+    bool read_only; /* immutable: the file system itself can not be written */
+    void *private;
+};
+struct file_system_type {
+    const char *name; /* as in /proc/filesystems */
+    bool nodev;
+    uint32_t magic; /* statfs(2) f_type */
+    /* mount(2): `data` is the option string. ERR_PTR. NULL op: only the kernel itself makes one. */
+    struct super_block *(*mount)(const char *source, const char *data,
+                                 const struct credentials *creds);
+    int (*statfs)(struct super_block *sb, struct statfs *stat);
+    void (*release)(struct super_block *sb);
+};
+struct super_block *super_block_new(const struct file_system_type *type, void *private);
+struct super_block *super_block_get(struct super_block *sb);
+void super_block_put(struct super_block *sb);
+DEFINE_CLEANUP(struct super_block *, super_block_put)
+/* The table of types for mount(2) and /proc/filesystems; ends with NULL. */
+extern const struct file_system_type *const file_system_types[];
+
+/* ---- dentries, mounts, paths ---- */
+
+struct dentry {
+    struct ref ref;
+    struct super_block *sb; /* owned */
+    struct inode *inode;    /* owned; never NULL for a dentry somebody can hold */
+    struct dentry *parent;  /* owned; itself for a root; guarded by sb's dentry lock (read by
+                               dentry_* functions) */
+    char *name;             /* guarded likewise */
+    bool unlinked;          /* guarded likewise: no longer reachable by its name */
+    /* private to dentry.c */
+    struct list_head hash_link, lru_link;
+    uint64_t hash;
+    bool cached;
+};
+struct dentry *dentry_get(struct dentry *dentry);
+void dentry_put(struct dentry *dentry);
+DEFINE_CLEANUP(struct dentry *, dentry_put)
+/* A dentry that has no place in a tree (pipe:[1], socket:[2], memfd:x): name as /proc/PID/fd shows
+ * it. */
+struct dentry *dentry_new_anonymous(struct inode *inode, const char *name);
+
+struct path {
+    struct mount *mount;   /* owned; NULL for anonymous files */
+    struct dentry *dentry; /* owned */
+};
+void path_get(struct path *path);
+void path_put(struct path *path);
+static inline void path_put_cleanup(struct path *path) {
+    if (path->dentry) {
+        path_put(path);
+    }
+}
+bool path_equal(const struct path *a, const struct path *b);
+/* The name seen from `root`, as getcwd(2) and /proc show it: length with NUL, " (deleted)" appended
+ * when unlinked, "(unreachable)" before it. */
+ssize_t MUST_CHECK path_name(const struct path *path, const struct path *root, char *buffer,
+                             size_t size);
+
+struct mount {
+    struct ref ref;
+    struct super_block *sb; /* owned */
+    struct dentry *root;    /* owned */
+    int id;
+    unsigned long
+        flags; /* MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC ...; guarded by the namespace's lock */
+    char *source;
+    /* private to mount.c, guarded by the namespace's lock */
+    struct mount *parent;
+    struct dentry *mountpoint;
+    struct list_head link, children, child_link;
+    struct mount_namespace *ns;
+};
+struct mount_namespace *mount_namespace_new(struct super_block *root, const char *source,
+                                            unsigned long flags);
+struct mount_namespace *mount_namespace_get(struct mount_namespace *ns);
+void mount_namespace_put(struct mount_namespace *ns);
+void mount_namespace_root(struct mount_namespace *ns, struct path *root); /* owned result */
+struct mount *mount_get(struct mount *mount);
+void mount_put(struct mount *mount);
+/* Mounts sb on `at`. 0 or -errno. */
+int MUST_CHECK mount_attach(struct mount_namespace *ns, struct super_block *sb, struct dentry *root,
+                            const struct path *at, const char *source, unsigned long flags);
+int MUST_CHECK mount_detach(struct mount_namespace *ns, const struct path *at, int flags);
+int MUST_CHECK mount_remount(struct mount_namespace *ns, const struct path *at,
+                             unsigned long flags);
+/* Each mount in order, for /proc/PID/mounts and mountinfo. */
+int mount_namespace_walk(struct mount_namespace *ns,
+                         int (*fn)(const struct mount *mount, int parent_id, void *arg), void *arg);
+
+/* ---- fs_context: the reference's FileSystem ---- */
+
+struct fs_context {
+    struct ref ref;
+    struct lock lock;                  /* class FS_CONTEXT */
+    struct mount_namespace *namespace; /* owned; immutable */
+    struct path root, cwd;             /* guarded by lock */
+    mode_t umask;                      /* guarded by lock */
+};
+struct fs_context *
+fs_context_new(struct mount_namespace *ns); /* root and cwd at the namespace's root, umask 022 */
+struct fs_context *fs_context_fork(struct fs_context *fs);
+struct fs_context *fs_context_get(struct fs_context *fs);
+void fs_context_put(struct fs_context *fs);
+DEFINE_CLEANUP(struct fs_context *, fs_context_put)
+void fs_context_root(struct fs_context *fs, struct path *root); /* owned result */
+void fs_context_cwd(struct fs_context *fs, struct path *cwd);
+void fs_context_set_root(struct fs_context *fs, const struct path *root);
+void fs_context_set_cwd(struct fs_context *fs, const struct path *cwd);
+mode_t fs_context_umask(struct fs_context *fs);
+mode_t fs_context_set_umask(struct fs_context *fs, mode_t umask);
+/* An fs_context over an empty tmpfs, for tests: the reference's create_test_file_system(). */
+struct fs_context *fs_context_new_test(void);
+
+/* ---- path walk (path_resolution(7)) ---- */
+
+#define LOOKUP_FOLLOW      (1u << 0) /* follow a final symlink */
+#define LOOKUP_DIRECTORY   (1u << 1) /* the result must be a directory */
+#define LOOKUP_EMPTY       (1u << 2) /* AT_EMPTY_PATH */
+#define LOOKUP_NO_SYMLINKS (1u << 3) /* openat2 RESOLVE_* from here */
+#define LOOKUP_NO_MAGIC    (1u << 4)
+#define LOOKUP_NO_XDEV     (1u << 5)
+#define LOOKUP_BENEATH     (1u << 6)
+#define LOOKUP_IN_ROOT     (1u << 7)
+
+/* Who walks. `start` is where a relative name begins (the directory of an *at call); NULL: the cwd.
+ */
+struct walk {
+    struct fs_context *fs;
+    const struct credentials *creds;
+    const struct path *start;
+};
+/* 0 with an owned path, or -errno. */
+int MUST_CHECK path_lookup(const struct walk *walk, const char *name, unsigned flags,
+                           struct path *path);
+/* The directory and the last component, for calls that make or remove names. `last` holds
+ * NAME_MAX+1 bytes; `trailing_slash` tells whether the name had one. A last component of "", "." or
+ * ".." gives last_special. */
+enum last_type { LAST_NORMAL, LAST_DOT, LAST_DOTDOT, LAST_ROOT };
+int MUST_CHECK path_lookup_parent(const struct walk *walk, const char *name, unsigned flags,
+                                  struct path *parent, char last[NAME_MAX + 1],
+                                  enum last_type *type, bool *trailing_slash);
+
+/* The calls by path, as the man pages of section 2 say; each does its own permission checks. */
+int MUST_CHECK vfs_open(const struct walk *walk, const char *name, int flags, mode_t mode,
+                        unsigned lookup_flags, struct file **file);
+int MUST_CHECK vfs_mkdir(const struct walk *walk, const char *name, mode_t mode);
+int MUST_CHECK vfs_mknod(const struct walk *walk, const char *name, mode_t mode, dev_t dev);
+int MUST_CHECK vfs_symlink(const struct walk *walk, const char *target, const char *name);
+int MUST_CHECK vfs_link(const struct walk *from_walk, const char *from, const struct walk *to_walk,
+                        const char *to, int flags);
+int MUST_CHECK vfs_unlink(const struct walk *walk, const char *name);
+int MUST_CHECK vfs_rmdir(const struct walk *walk, const char *name);
+int MUST_CHECK vfs_rename(const struct walk *from_walk, const char *from,
+                          const struct walk *to_walk, const char *to, unsigned flags);
+ssize_t MUST_CHECK vfs_readlink(const struct path *path, char *buffer, size_t size);
+/* statx/stat of a path. */
+int MUST_CHECK path_getattr(const struct path *path, struct kstat *stat);
+/* -EROFS when the mount or the file system is read-only. */
+int MUST_CHECK path_want_write(const struct path *path);
+
+/* ---- files ---- */
+
+struct file {
+    struct ref ref;
+    struct path path;           /* owned; immutable */
+    struct inode *inode;        /* of path.dentry; immutable */
+    const struct file_ops *ops; /* immutable after open */
+    void *private;              /* the ops' */
+    struct lock pos_lock; /* class FILE_POS; held over read/write/lseek that use the position */
+    int64_t pos;          /* guarded by pos_lock */
+    struct lock lock;     /* class FILE */
+    _Atomic int flags; /* O_*: access mode immutable; O_APPEND|O_NONBLOCK|O_ASYNC|O_DIRECT|O_NOATIME
+                          change by F_SETFL */
+    mode_t mode;       /* FMODE_READ|FMODE_WRITE|FMODE_PATH ... immutable */
+    struct list_head epoll_links; /* guarded by lock; kept by files/epoll.c */
+    struct {
+        int type; /* F_OWNER_* ; 0: none */
+        pid_t id;
+        int signal;
+    } owner;                   /* guarded by lock */
+    struct credentials *creds; /* of the opener; owned; immutable */
+    _Atomic int fd_refs; /* descriptors that name it: flush and lock release on the last close */
+};
+#define FMODE_READ  1u
+#define FMODE_WRITE 2u
+#define FMODE_PATH  4u
+#define FMODE_SEEK  8u /* lseek, pread, pwrite make sense */
+#define FMODE_EXEC  16u
+
+/* Told once for each entry; false: the buffer is full, stop (this entry comes again). `next` is the
+ * position behind the entry. */
+struct dir_context {
+    bool (*emit)(struct dir_context *context, const char *name, size_t length, ino_t ino,
+                 unsigned char type, int64_t next);
+    int64_t pos; /* where to go on: 0 at the start */
+};
+
+/*
+ * A file's operations; NULL means what Linux answers (EINVAL, ENOTTY, ESPIPE ...). read/write: with
+ * the position in *pos for seekable files, pos NULL for others. They block unless O_NONBLOCK is in
+ * file->flags or `nowait`; a blocked one that is interrupted returns what was done, or -ERESTARTSYS
+ * when nothing was.
+ */
+struct file_ops {
+    ssize_t (*read)(struct file *file, void *buffer, size_t size, int64_t *pos);
+    ssize_t (*write)(struct file *file, const void *buffer, size_t size, int64_t *pos);
+    int64_t (*llseek)(struct file *file, int64_t offset, int whence);
+    int (*readdir)(struct file *file, struct dir_context *context);
+    /* The present EPOLL* mask; NULL op: always readable and writable. */
+    uint32_t (*poll)(struct file *file, struct poll_table *table);
+    /* `thread` to copy the argument. */
+    int64_t (*ioctl)(struct file *file, struct host_thread *thread, unsigned command,
+                     struct user_address argument);
+    /* What a mapping of it maps (one reference), or ERR_PTR. */
+    struct memory_object *(*mmap)(struct file *file, int prot, int flags);
+    /* The host descriptor of the contents, borrowed, or -errno: for splice, sendfile,
+     * copy_file_range, donation. */
+    int (*host_fd)(struct file *file);
+    int (*fsync)(struct file *file, bool data_only);
+    int (*fallocate)(struct file *file, int mode, int64_t offset, int64_t size);
+    /* A descriptor of it was closed. */
+    int (*flush)(struct file *file);
+    /* The last reference is gone. */
+    void (*release)(struct file *file);
+    /* One line each for /proc/PID/fdinfo/N. */
+    int (*show_fdinfo)(struct file *file, char *buffer, size_t size);
+    int (*set_flags)(struct file *file, int flags); /* F_SETFL beyond the generic part */
+};
+
+/* A file over a path; takes its own references. ops NULL: inode->file_ops. Runs inode_ops.open. */
+int MUST_CHECK file_open_path(const struct path *path, int flags, const struct credentials *creds,
+                              struct file **file);
+/* A file with no place in a tree: `name` as in /proc/PID/fd ("pipe:[7]", "anon_inode:[eventfd]").
+ * Owns private from success on. */
+int MUST_CHECK file_new_anonymous(const char *name, mode_t type, const struct file_ops *ops,
+                                  void *private, int flags, struct file **file);
+struct file *file_get(struct file *file);
+void file_put(struct file *file);
+DEFINE_CLEANUP(struct file *, file_put)
+/* read(2)/write(2) at the file's position, and pread/pwrite: mode checks, position lock, O_APPEND,
+ * RLIMIT_FSIZE is the handler's. */
+ssize_t MUST_CHECK file_read(struct file *file, void *buffer, size_t size);
+ssize_t MUST_CHECK file_write(struct file *file, const void *buffer, size_t size);
+ssize_t MUST_CHECK file_pread(struct file *file, void *buffer, size_t size, int64_t pos);
+ssize_t MUST_CHECK file_pwrite(struct file *file, const void *buffer, size_t size, int64_t pos);
+int64_t MUST_CHECK file_llseek(struct file *file, int64_t offset, int whence);
+uint32_t file_poll(struct file *file, struct poll_table *table);
+/* Sleeps until file_poll() meets `events` (or EPOLLERR|EPOLLHUP): 0, -ERESTARTSYS, -ETIMEDOUT,
+ * -EAGAIN with O_NONBLOCK. */
+int MUST_CHECK file_wait(struct file *file, uint32_t events, deadline_ns deadline);
+/* For memory: its memory_object (one reference) or ERR_PTR. */
+struct memory_object *file_memory_object(struct file *file, int prot, int flags);
+/* The whole of a small kernel-made text at once, for procfs-like files. */
+ssize_t MUST_CHECK text_read(const char *text, size_t length, void *buffer, size_t size,
+                             int64_t *pos);
+
+/* ---- fd_table ---- */
+
+struct fd_table;
+#define FD_TABLE_MAX (1 << 20)
+struct fd_table *fd_table_new(void);
+struct fd_table *fd_table_fork(struct fd_table *table); /* a copy; shares the files */
+struct fd_table *fd_table_get_ref(struct fd_table *table);
+void fd_table_put(struct fd_table *table); /* the last reference closes all */
+DEFINE_CLEANUP(struct fd_table *, fd_table_put)
+/* The file with one reference, or NULL (EBADF). */
+struct file *fd_table_get(struct fd_table *table, int fd);
+/* The lowest free number >= minimum and < limit (RLIMIT_NOFILE): the number, -EMFILE, -ENOMEM.
+ * Takes its own reference. */
+int MUST_CHECK fd_table_install(struct fd_table *table, struct file *file, int minimum, int limit,
+                                bool close_on_exec);
+/* dup2/dup3: puts file at fd, closing what was there (the closed file is flushed). */
+int MUST_CHECK fd_table_replace(struct fd_table *table, int fd, struct file *file, int limit,
+                                bool close_on_exec);
+/* Takes fd out and flushes: 0, -EBADF, or what flush said. `owner`: whose record locks go (the
+ * fd_table itself). */
+int MUST_CHECK fd_table_close(struct fd_table *table, int fd);
+void fd_table_close_range(struct fd_table *table, unsigned first, unsigned last,
+                          bool set_cloexec_only);
+void fd_table_close_on_exec(struct fd_table *table);
+int MUST_CHECK fd_table_get_flags(struct fd_table *table, int fd); /* FD_CLOEXEC or 0, -EBADF */
+int MUST_CHECK fd_table_set_flags(struct fd_table *table, int fd, int flags);
+/* The next used number >= from, or -1: for /proc/PID/fd. */
+int fd_table_next(struct fd_table *table, int from);
+
+/* ---- record locks and flock (fcntl(2), flock(2)) ---- */
+
+/* owner: the fd_table for POSIX locks, the file for OFD locks and flock. May sleep (F_SETLKW). */
+int MUST_CHECK file_lock_posix(struct file *file, const void *owner, pid_t pid, int command,
+                               struct flock *lock);
+int MUST_CHECK file_flock(struct file *file, int operation);
+void file_locks_release(struct file *file, const void *owner);
+
+/* ---- the file systems ---- */
+
+extern const struct file_system_type tmpfs_type, hostfs_type, overlayfs_type, devfs_type,
+    procfs_type, sysfs_type, devpts_type;
+struct super_block *tmpfs_new(uint64_t size_limit,
+                              mode_t root_mode); /* ERR_PTR; size 0: no limit */
+/* An unlinked file of kernel memory (a memfd): for memfd_create, shared anonymous memory, SysV shm.
+ */
+int MUST_CHECK tmpfs_file_new(const char *name, int flags, struct file **file);
+/* A host directory; takes over the O_PATH descriptor. exclusive: nobody else changes it while we
+ * run. */
+struct super_block *hostfs_new(int dirfd, bool read_only, bool exclusive);
+struct super_block *overlayfs_new(struct super_block *lower, struct super_block *upper);
+/* A host descriptor that came from outside (stdin, stdout, stderr): takes over fd. Terminals become
+ * files/tty's business. */
+int MUST_CHECK host_descriptor_file_new(int fd, int flags, struct file **file);
+
+#endif
