@@ -1,0 +1,49 @@
+/*
+ * files: what has a descriptor but no path of its own: pipes, eventfd, epoll, timerfd, signalfd,
+ * inotify, pidfd, terminals, and poll/select over them.
+ */
+#ifndef STARLING_FILES_H
+#define STARLING_FILES_H
+
+#include <poll.h>
+#include <sys/epoll.h>
+
+#include "fs/fs.h"
+#include "task/task.h"
+
+/* pipe2(2). A guest pipe is a host pipe whose ends the kernel holds (and will donate, design §6).
+ */
+int MUST_CHECK pipe_new(int flags, struct file **read_end, struct file **write_end);
+/* open(2) of a FIFO: fifo(7); installed as file_ops of S_IFIFO inodes by the VFS. */
+extern const struct file_ops fifo_file_ops;
+int MUST_CHECK eventfd_new(uint64_t count, int flags, struct file **file);
+int MUST_CHECK timerfd_new(clockid_t clock, int flags, struct file **file);
+struct itimerspec;
+int MUST_CHECK timerfd_settime(struct file *file, int flags, const struct itimerspec *new_value,
+                               struct itimerspec *old_value);
+int MUST_CHECK timerfd_gettime(struct file *file, struct itimerspec *value);
+int MUST_CHECK signalfd_new(kernel_sigset mask, int flags, struct file **file);
+int MUST_CHECK signalfd_set_mask(struct file *file, kernel_sigset mask);
+int MUST_CHECK pidfd_new(struct task *task, int flags, struct file **file);
+struct task *pidfd_task(struct file *file); /* owned; NULL: not a pidfd */
+
+int MUST_CHECK epoll_new(int flags, struct file **file);
+int MUST_CHECK epoll_control(struct file *epoll, int operation, struct file *target, int fd,
+                             const struct epoll_event *event);
+/* How many events (0: timed out), or -errno. */
+int MUST_CHECK epoll_wait_events(struct file *epoll, struct epoll_event *events, int max,
+                                 deadline_ns deadline);
+/* Called by file_put at the end of a file that an epoll instance watches; set as a hook in fs. */
+void epoll_forget_file(struct file *file);
+
+/* poll(2) over kernel copies: fills revents, returns the count, 0 at the deadline, or -ERESTART*.
+ */
+int MUST_CHECK poll_files(struct fd_table *files, struct pollfd *fds, size_t count,
+                          deadline_ns deadline);
+
+/* The terminal behind the sandbox's standard descriptors; takes over fd (a host terminal). */
+int MUST_CHECK tty_host_file_new(int fd, int flags, struct file **file);
+/* From the launcher: the keys and the window of the outer terminal. */
+void tty_host_signal(struct kernel *kernel, int signal);
+
+#endif

@@ -1,0 +1,375 @@
+/*
+ * task: the reference's objects, in C. Kernel, PidTable, ThreadGroup, Task, their ownership; with
+ * them sessions, process groups, wait, signals, timers, and the loop that runs a guest.
+ *
+ * # Ownership
+ * The kernel owns the pid table. A task is kept alive by whoever runs it (the task_owner on its
+ * kernel thread's stack); the pid table, thread groups and process groups know tasks weakly: a
+ * look-up returns a counted reference or nothing. A task holds its thread group and its subsystems
+ * (files, mm, fs, creds); a thread group holds the kernel and its host process; a parent owns its
+ * zombies.
+ *
+ * # Three lifetimes
+ * running state (files, mm, fs, thread): dropped at exit. Persistent info (ids, comm, creds): as
+ * long as anyone holds the task. The zombie record: until it is waited for.
+ *
+ * # Locks
+ * kernel->pids_lock (PIDS, read-write) guards the pid table, membership, parent and child links,
+ * process groups and sessions, as Linux's tasklist_lock does. thread_group->signal_lock (SIGHAND)
+ * guards signal actions and both kinds of pending queues, job-control stop and the exit decision.
+ * task->lock (TASK) the rest of one task.
+ */
+#ifndef STARLING_TASK_H
+#define STARLING_TASK_H
+
+#include <sys/wait.h>
+
+#include "auth/auth.h"
+#include "base/base.h"
+#include "fs/fs.h"
+#include "host/host.h"
+#include "mm/mm.h"
+#include "uapi/uapi.h"
+
+struct kernel;
+struct process_group;
+struct session;
+struct task;
+struct thread_group;
+struct zombie;
+
+/* ---- pid_table.c ---- */
+
+#define PID_MAX_DEFAULT 32768 /* proc(5) /proc/sys/kernel/pid_max: pids are below it */
+#define PID_RESERVED    300   /* where numbering restarts after the wrap */
+
+/* Maps a pid_t to the task, process group and session of that number; an id is free when none of
+ * the three uses it. */
+struct pid_table {
+    pid_t last_pid;            /* the most recently allocated pid */
+    struct list_head *buckets; /* pid entries by number */
+    size_t count;              /* tasks in the table */
+    pid_t pid_max;
+};
+struct pid_table *pid_table_new(void);
+void pid_table_free(struct pid_table *pids);
+/* The caller holds kernel->pids_lock for writing (allocate, add, remove) or reading (get). -EAGAIN
+ * when all are in use. */
+pid_t MUST_CHECK pid_table_allocate(struct pid_table *pids);
+int MUST_CHECK pid_table_add_task(struct pid_table *pids, struct task *task);
+void pid_table_remove_task(struct pid_table *pids, pid_t pid);
+struct task *pid_table_get_task(struct pid_table *pids, pid_t pid); /* owned, or NULL */
+
+/* ---- kernel.c ---- */
+
+struct kernel {
+    struct ref ref;
+    struct host_job *job;       /* owned; immutable */
+    struct rwlock pids_lock;    /* class PIDS */
+    struct pid_table *pids;     /* guarded by pids_lock */
+    struct list_head all_tasks; /* guarded by pids_lock; links task->kernel_link */
+    struct thread_group *init;  /* guarded by pids_lock: reaper of orphans, weak */
+    size_t pid_limit;           /* --pids; tasks at one time; immutable */
+    _Atomic size_t task_count;
+    struct lock lock;                  /* class KERNEL */
+    char hostname[65], domainname[65]; /* guarded by lock */
+    int64_t boot_time_ns;              /* CLOCK_BOOTTIME at start; immutable */
+    struct wait_queue idle;            /* announced when the last task is gone */
+    struct rest *rest;                 /* rest.c */
+};
+/* ERR_PTR. Takes a reference of job. */
+struct kernel *kernel_new(struct host_job *job, const char *name);
+struct kernel *kernel_get(struct kernel *kernel);
+void kernel_put(struct kernel *kernel);
+DEFINE_CLEANUP(struct kernel *, kernel_put)
+struct task *kernel_get_task(struct kernel *kernel,
+                             pid_t pid); /* takes pids_lock; owned, or NULL */
+/* Each task that is alive (thread group leaders only, or all), with its reference, without the lock
+ * held: a snapshot in pid order, NULL-terminated, malloc'ed; each entry owned. For /proc and
+ * kill(-1). */
+struct task **kernel_tasks(struct kernel *kernel, bool leaders_only);
+
+/* §12. Asks every task to its user boundary and waits; release lets them go on. Nestable. */
+int MUST_CHECK kernel_rest(struct kernel *kernel, deadline_ns deadline);
+void kernel_release(struct kernel *kernel);
+
+/* ---- thread_group.c ---- */
+
+struct signal_action_table; /* signal.c: shared by CLONE_SIGHAND */
+struct signal_pending;      /* signal.c: a queue of pending signals */
+
+struct thread_group {
+    struct ref ref;
+    struct kernel *kernel;        /* owned; immutable */
+    struct host_process *process; /* owned; changed only by exec, under signal_lock */
+    pid_t leader;                 /* immutable: the id of the group, getpid(2) */
+    struct list_head tasks;       /* guarded by kernel->pids_lock; weak, links task->group_link */
+    size_t task_count;            /* guarded by kernel->pids_lock */
+
+    /* guarded by kernel->pids_lock */
+    struct thread_group *parent; /* weak; NULL for init; cleared or changed before it is freed */
+    struct list_head children;   /* thread groups, by sibling_link */
+    struct list_head sibling_link;
+    struct list_head zombies;            /* struct zombie, owned */
+    struct process_group *process_group; /* owned */
+    struct list_head process_group_link;
+    bool did_exec; /* setpgid(2) EACCES */
+    bool child_subreaper;
+
+    struct wait_queue
+        child_wait; /* children's changes of state, for wait4 and pidfds of the children */
+    struct wait_queue exit_wait; /* own exit (pidfd) */
+
+    struct lock signal_lock; /* class SIGHAND */
+    struct signal_action_table
+        *actions; /* owned; pointer immutable but for exec; contents guarded by signal_lock */
+    struct signal_pending *pending; /* owned; guarded by signal_lock: shared pending signals */
+    bool exiting;    /* guarded by signal_lock: exit_group or a fatal signal was decided */
+    int exit_status; /* wait status, valid when exiting */
+    enum { GROUP_RUNNING, GROUP_STOPPING, GROUP_STOPPED } stop_state; /* guarded by signal_lock */
+    int stop_signal;
+    bool continued, stop_reported;
+    int exit_signal; /* what the parent gets: SIGCHLD; immutable but for reparenting */
+
+    struct rlimits rlimits;
+    struct posix_timers *timers; /* timers.c; owned */
+    /* what dead tasks and waited-for children used, in ns; guarded by signal_lock */
+    struct usage {
+        int64_t user, system;
+        uint64_t minor_faults, major_faults, max_rss;
+    } dead_usage, children_usage;
+    int64_t start_time_ns; /* CLOCK_BOOTTIME */
+    _Atomic int oom_score_adj, dumpable;
+};
+/* The caller holds kernel->pids_lock for writing. */
+struct thread_group *thread_group_new(struct kernel *kernel, struct host_process *process,
+                                      pid_t leader, struct signal_action_table *actions);
+struct thread_group *thread_group_get(struct thread_group *group);
+void thread_group_put(struct thread_group *group);
+DEFINE_CLEANUP(struct thread_group *, thread_group_put)
+/* Takes the task out; when it was the last, the host process is killed (once). */
+void thread_group_remove(struct thread_group *group, struct task *task);
+
+/* ---- task.c ---- */
+
+#define TASK_COMM_SIZE 16
+
+/* What a task is doing, for /proc/PID/stat. */
+enum task_state {
+    TASK_RUNNING = 'R',
+    TASK_SLEEPING = 'S',
+    TASK_DISK = 'D',
+    TASK_STOPPED = 'T',
+    TASK_TRACED = 't',
+    TASK_ZOMBIE = 'Z',
+    TASK_DEAD = 'X'
+};
+
+struct task {
+    /* persistent: valid as long as anybody holds the task */
+    struct ref ref;
+    pid_t id; /* immutable (but exec by a non-leader takes over the leader's, under pids_lock) */
+    struct thread_group *thread_group; /* owned; immutable */
+    pid_t parent; /* the reference's field: the creator's pid, 0 for init; immutable */
+    struct list_head group_link, kernel_link; /* guarded by kernel->pids_lock */
+    struct lock lock;                         /* class TASK */
+    char comm[TASK_COMM_SIZE];                /* guarded by lock */
+    struct credentials *creds; /* owned; guarded by lock (pointer); see task_creds() */
+    bool no_new_privs;         /* own thread writes; guarded by lock */
+
+    /* running state: owned; NULL after exit; pointers guarded by lock, used freely by the own
+     * kernel thread */
+    struct host_thread *thread;
+    struct fd_table *files;
+    struct memory_manager *mm;
+    struct fs_context *fs;
+    struct waiter *waiter; /* the kernel thread's; guarded by lock */
+
+    /* own kernel thread only */
+    struct user_address set_child_tid, clear_child_tid;
+    struct user_address robust_list;
+    uint64_t robust_list_size;
+    struct user_sigaltstack signal_stack;
+    kernel_sigset
+        saved_mask; /* sigsuspend, ppoll, pselect, epoll_pwait: restored after the handler */
+    bool restore_mask;
+    struct {
+        long number;
+        uint64_t args[6];
+        deadline_ns deadline; /* of a call with a relative timeout, kept over transparent restarts;
+                                 0: not yet computed */
+        bool restarting;
+    } call;
+
+    /* guarded by thread_group->signal_lock */
+    kernel_sigset signal_mask;
+    struct signal_pending *pending; /* owned: signals for this thread */
+    bool killed;                    /* must exit at its next boundary */
+
+    _Atomic bool work;           /* something waits at the boundary: signals, exit, rest */
+    _Atomic int state;           /* enum task_state */
+    struct list_head vfork_wait; /* see clone.c */
+    struct vfork_completion *vfork;
+    bool exited; /* guarded by kernel->pids_lock: not in the group's member set any more */
+};
+
+/* Whoever runs a task holds this; dropping it destroys the task. */
+struct task_owner {
+    struct task *task;
+};
+void task_owner_release(struct task_owner *owner); /* task_destroy, then the last reference */
+
+/* The first task of a kernel: a fresh host process. */
+int MUST_CHECK task_new(struct kernel *kernel, const char *name, struct fs_context *fs,
+                        struct credentials *creds, struct task_owner *owner);
+/* A task with no host process behind it: for tests of every kernel object. */
+int MUST_CHECK task_new_mock(struct kernel *kernel, struct fs_context *fs,
+                             struct task_owner *owner);
+/* A further mock task in the same group. */
+int MUST_CHECK task_new_mock_thread(struct task *leader, struct task_owner *owner);
+/* A mock child process of `parent`. */
+int MUST_CHECK task_new_mock_child(struct task *parent, struct task_owner *owner);
+/* The common part. group NULL: a new thread group around `process`, child of `parent` (NULL: init).
+ * Consumes nothing: takes references. */
+struct task_params {
+    const char *name;
+    struct task *creator;       /* NULL for init */
+    struct thread_group *group; /* join this one (CLONE_THREAD) */
+    bool sibling;               /* CLONE_PARENT */
+    struct signal_action_table
+        *actions; /* share (CLONE_SIGHAND); NULL: new default table, or copy of creator's */
+    struct host_process *process;
+    struct host_thread *thread;
+    struct fd_table *files;
+    struct memory_manager *mm;
+    struct fs_context *fs;
+    struct credentials *creds;
+    int exit_signal;
+};
+int MUST_CHECK task_create(struct kernel *kernel, const struct task_params *params,
+                           struct task_owner *owner);
+/* Called by task_owner_release: leaves every table. Idempotent. */
+void task_destroy(struct task *task);
+struct task *task_get(struct task *task);
+void task_put(struct task *task);
+DEFINE_CLEANUP(struct task *, task_put)
+pid_t task_get_pid(const struct task *task);
+pid_t task_get_tid(const struct task *task);
+pid_t task_get_pgrp(const struct task *task);                      /* takes pids_lock */
+pid_t task_get_ppid(const struct task *task);                      /* takes pids_lock */
+pid_t task_get_sid(const struct task *task);                       /* takes pids_lock */
+struct credentials *task_creds(struct task *task);                 /* owned */
+void task_set_creds(struct task *task, struct credentials *creds); /* takes over */
+struct fd_table *task_files(struct task *task);                    /* owned or NULL after exit */
+struct memory_manager *task_mm(struct task *task);                 /* owned or NULL */
+struct fs_context *task_fs(struct task *task);                     /* owned or NULL */
+struct host_thread *
+task_thread(struct task *task); /* of another task, for its memory: owned or NULL */
+/* The kernel thread's own task; NULL in the event thread and the like. */
+struct task *current_task(void);
+void current_task_set(struct task *task);
+/* A walk from the task's cwd with its credentials (borrowed from the own thread). */
+struct walk task_walk(struct task *current, const struct path *start);
+/* May `current` signal / trace / inspect `target`? (kill(2), ptrace(2) access mode) */
+bool task_may_signal(struct task *current, struct task *target, int signal);
+bool task_may_access(struct task *current, struct task *target);
+
+/* Deadline of a call with a relative timeout in ns (< 0: forever): computed once, kept when the
+ * call is restarted unseen. */
+deadline_ns task_call_deadline(struct task *current, int64_t timeout_ns);
+
+/* ---- session.c ---- */
+
+int MUST_CHECK task_setpgid(struct task *current, pid_t pid, pid_t pgid);
+pid_t MUST_CHECK task_getpgid(struct task *current, pid_t pid);
+pid_t MUST_CHECK task_setsid(struct task *current);
+pid_t MUST_CHECK task_getsid(struct task *current, pid_t pid);
+/* The process group of that id: a signal to each member. -ESRCH when there is none. */
+struct signal_info;
+int MUST_CHECK process_group_signal(struct kernel *kernel, pid_t pgid,
+                                    const struct signal_info *info);
+/* The controlling terminal of a session (files/tty.c keeps the terminal's side). */
+void *session_terminal(struct task *task); /* weak, or NULL */
+int MUST_CHECK session_set_terminal(struct task *task, void *terminal);
+bool process_group_orphaned(struct kernel *kernel, pid_t pgid);
+
+/* ---- signal.c ---- */
+
+struct signal_info {
+    int signal, code, error; /* si_signo, si_code, si_errno */
+    siginfo_t info;          /* the rest, as the guest will see it */
+};
+void signal_info_kernel(struct signal_info *info, int signal); /* SI_KERNEL */
+void signal_info_user(struct signal_info *info, int signal, int code,
+                      struct task *from); /* SI_USER, SI_TKILL */
+void signal_info_fault(struct signal_info *info, int signal, int code, uint64_t address);
+/* To the group, or to one thread. 0, -EAGAIN (RLIMIT_SIGPENDING). Ignored signals are dropped;
+ * wakes whoever shall take it. */
+int MUST_CHECK signal_send_group(struct thread_group *group, const struct signal_info *info);
+int MUST_CHECK signal_send_task(struct task *task, const struct signal_info *info);
+/* A fault of the guest: cannot be blocked or ignored (kills then). Own thread. */
+void signal_force(struct task *current, const struct signal_info *info);
+bool signal_pending(struct task *current); /* something to deliver, or killed */
+void task_notify_work(
+    struct task *task); /* sets work, interrupts its sleep, kicks its host thread */
+/* The mask of a ppoll-like call for its duration. */
+void signal_set_temporary_mask(struct task *current, kernel_sigset mask);
+kernel_sigset signal_get_mask(struct task *task);
+void signal_set_mask(struct task *current, kernel_sigset mask);
+/* Takes the next pending signal in `set` (sigtimedwait, signalfd): true and *info. */
+bool signal_dequeue(struct task *current, kernel_sigset set, struct signal_info *info);
+kernel_sigset signal_pending_set(struct task *task); /* thread's and group's */
+struct wait_queue *
+signal_wait_queue(struct thread_group *group); /* announces new signals: signalfd, sigtimedwait */
+
+/* sigframe.c: pushes a frame for `action` and points the registers at the handler. -EFAULT: the
+ * frame cannot be written. */
+int MUST_CHECK sigframe_push(struct task *current, const struct user_sigaction *action,
+                             const struct signal_info *info, kernel_sigset mask);
+/* rt_sigreturn(2): -EFAULT for a bad frame. */
+int MUST_CHECK sigframe_pop(struct task *current);
+
+/* ---- clone.c, exec.c, exit.c, wait.c ---- */
+
+struct clone_params {
+    uint64_t flags; /* CLONE_*, checked by the handler */
+    int exit_signal;
+    uint64_t stack; /* new rsp, 0: the parent's */
+    uint64_t tls;
+    struct user_address parent_tid, child_tid, pidfd;
+};
+pid_t MUST_CHECK task_clone(struct task *current, const struct clone_params *params);
+struct exec_params {
+    struct file *file;    /* already opened for execution */
+    const char *filename; /* as given, for AT_EXECFN and comm */
+    char **argv, **envp;  /* kernel copies, NULL-terminated */
+};
+/* On success the task runs the new program at its next resume; after the point of no return an
+ * error kills it. */
+int MUST_CHECK task_exec(struct task *current, const struct exec_params *params);
+/* exit(2), exit_group(2): mark; the task loop finishes. status: a wait status (code << 8, or a
+ * signal number). */
+void task_exit(struct task *current, int code);
+void task_exit_group(struct thread_group *group, int wait_status);
+struct wait_result {
+    pid_t pid;
+    uid_t uid;
+    int status; /* wait status */
+    struct usage usage;
+};
+/* wait4(2)/waitid(2): idtype P_PID, P_PGID, P_ALL, P_PIDFD (id is then a pid). 0 with result->pid
+ * 0: WNOHANG and nothing. */
+int MUST_CHECK task_wait(struct task *current, idtype_t idtype, pid_t id, int options,
+                         struct wait_result *result);
+void thread_group_usage(struct thread_group *group, struct usage *usage);
+
+/* ---- run.c: the task loop ---- */
+
+/* Runs the task on a new kernel thread until it exits; takes over the owner. */
+int MUST_CHECK task_start(struct task_owner *owner);
+/* What turns a call into its result; set by syscalls/dispatch.c at start so that task/ does not
+ * depend on it. */
+typedef int64_t syscall_dispatch_fn(struct task *current, long number, const uint64_t args[6]);
+void task_set_dispatch(syscall_dispatch_fn *dispatch);
+
+#endif
