@@ -1,0 +1,136 @@
+# Sourced by the shell tests: . "$TESTS/lib.sh"
+#
+# The runner (tests/run) sets STARLING (the binary), STARLING_ARGS (more arguments for `starling run`), TESTS, BUILD, and
+# an empty directory of the test's own as TMPDIR and current directory. Status 77 is a skip.
+#
+#   need CMD...                 skip unless every CMD exists
+#   skip REASON                 end here, as a skip
+#   fail TEXT                   count a failure, go on
+#   run ARG...                  starling run $STARLING_ARGS ARG...
+#   same NAME CMD ARG...        run CMD natively, then under Starling; both must give the same output and status.
+#                               Standard input is given to both (a here-document; else it is empty).
+#   same_script NAME CMD ARG... the same with the here-document as a file: CMD ARG... FILE
+#   expect_native PATTERN       the last `same`'s native output must contain this: a guard against a test that
+#                               compares two empty outputs
+#   finish                      the test's verdict; last line of every test
+#
+# Each run of `same` starts in a fresh directory $WORK (the same path for both), filled by the test's function `prepare`
+# if it defined one. Under Starling the host's files are read-only below a layer in memory: `same` also checks that
+# nothing below $WORK has changed on the host. With BIND=1 $WORK is bound writable instead, and what the two runs leave
+# there is compared: names, types, modes, sizes, contents.
+# LIMIT: seconds one run may take (60). STDERR=1: compare standard error too. RUN_ARGS: array of more run options.
+# STATUS: the status the native run must have (0): a command that fails in both alike is no test.
+
+set -u
+T=${TMPDIR:?"run this test by tests/run"}
+WORK=$T/work
+failures=0
+checks=0
+RUN_ARGS=()
+LIMIT=60
+eval "starling_args=(${STARLING_ARGS:-})"
+
+skip() {
+    echo "$*"
+    exit 77
+}
+
+need() {
+    local c
+    for c in "$@"; do
+        command -v "$c" >/dev/null || skip "$c is not installed"
+    done
+}
+
+fail() {
+    echo "not ok: $*"
+    failures=$((failures + 1))
+}
+
+run() {
+    "$STARLING" run "${starling_args[@]}" "$@"
+}
+
+# What a directory holds, one line per name; inode numbers and times only where nothing may have touched it.
+tree() {
+    (cd "$WORK" && find . -printf "$1" | LC_ALL=C sort && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum)
+}
+
+fresh() {
+    chmod -R u+rwx "$WORK" 2>/dev/null
+    rm -rf "$WORK"
+    mkdir -p "$WORK"
+    ! declare -F prepare >/dev/null || (cd "$WORK" && prepare) || fail "prepare failed"
+    export TMPDIR=$WORK HOME=$WORK
+}
+
+same_run() { # NAME CMD...   standard input in $T/stdin
+    local name=$1 native starling before began=${EPOCHREALTIME/./} between end
+    shift
+    checks=$((checks + 1))
+    fresh
+    (cd "$WORK" && exec timeout -k 5 "$LIMIT" "$@" <"$T/stdin" >"$T/native.out" 2>"$T/native.err")
+    native=$?
+    [ -z "${BIND:-}" ] || tree '%y %m %s %n %p %l\n' >"$T/native.tree"
+    fresh
+    if [ -n "${BIND:-}" ]; then
+        RUN_ARGS+=(--bind "$WORK:$WORK")
+    else
+        tree '%i %y %m %s %n %T@ %p %l\n' >"$T/before.tree"
+    fi
+    between=${EPOCHREALTIME/./}
+    (cd "$WORK" && exec timeout -k 5 "$LIMIT" "$STARLING" run "${starling_args[@]}" "${RUN_ARGS[@]}" -- "$@" \
+        <"$T/stdin" >"$T/starling.out" 2>"$T/starling.err")
+    starling=$?
+    end=${EPOCHREALTIME/./}
+    [ -z "${BIND:-}" ] || RUN_ARGS=("${RUN_ARGS[@]:0:${#RUN_ARGS[@]}-2}")
+
+    local bad=
+    [ "$native" = "${STATUS:-0}" ] || bad="the native run gave status $native, expected ${STATUS:-0}"
+    [ "$native" = "$starling" ] || bad="${bad:+$bad; }status $starling under Starling, $native natively"
+    cmp -s "$T/native.out" "$T/starling.out" || bad="${bad:+$bad; }output differs"
+    [ -z "${STDERR:-}" ] || cmp -s "$T/native.err" "$T/starling.err" || bad="${bad:+$bad; }standard error differs"
+    if [ -n "${BIND:-}" ]; then
+        tree '%y %m %s %n %p %l\n' >"$T/starling.tree"
+        cmp -s "$T/native.tree" "$T/starling.tree" || bad="${bad:+$bad; }the files left behind differ"
+    else
+        tree '%i %y %m %s %n %T@ %p %l\n' >"$T/after.tree"
+        cmp -s "$T/before.tree" "$T/after.tree" || bad="${bad:+$bad; }the run changed the host's files"
+    fi
+    if [ -z "$bad" ]; then
+        echo "ok $name: native $(((between - began) / 1000)) ms, starling $(((end - between) / 1000)) ms"
+        return 0
+    fi
+    fail "$name: $bad"
+    local pair
+    for pair in native.out:starling.out native.err:starling.err ${BIND:+native.tree:starling.tree} \
+        $([ -n "${BIND:-}" ] || echo before.tree:after.tree); do
+        diff -u "$T/${pair%:*}" "$T/${pair#*:}" 2>&1 | cut -c1-300 | head -n 25
+    done
+    return 1
+}
+
+same() {
+    cat >"$T/stdin"
+    same_run "$@" || true
+}
+
+same_script() {
+    local name=$1
+    shift
+    cat >"$T/script"
+    : >"$T/stdin"
+    same_run "$name" "$@" "$T/script" || true
+}
+
+expect_native() {
+    grep -qF -- "$1" "$T/native.out" && return 0
+    fail "the native output lacks '$1'; the test itself is wrong:"
+    head -c 2000 "$T/native.out"
+}
+
+finish() {
+    [ "$checks" != 0 ] || [ "$failures" != 0 ] || fail "the test checked nothing"
+    [ "$failures" = 0 ]
+    exit
+}
