@@ -127,7 +127,9 @@ struct thread_group {
     bool exiting;    /* guarded by signal_lock: exit_group or a fatal signal was decided */
     int exit_status; /* wait status, valid when exiting */
     enum { GROUP_RUNNING, GROUP_STOPPING, GROUP_STOPPED } stop_state; /* guarded by signal_lock */
-    int stop_signal;
+    int stop_signal; /* guarded by signal_lock: which signal stopped it */
+    /* guarded by signal_lock: the changes that wait4(2) has not reported yet. stop_reported is
+     * false from a stop until a wait consumed it; continued true from a SIGCONT until then. */
     bool continued, stop_reported;
     int exit_signal; /* what the parent gets: SIGCHLD; immutable but for reparenting */
 
@@ -194,7 +196,10 @@ struct task {
         saved_mask; /* sigsuspend, ppoll, pselect, epoll_pwait: restored after the handler */
     bool restore_mask;
     struct {
-        long number;
+        uint64_t trapno, error, address;
+    } last_fault; /* of the signal frame's sigcontext */
+    struct {
+        long number; /* -1: the registers are complete, no result and no restart (rt_sigreturn) */
         uint64_t args[6];
         deadline_ns deadline; /* of a call with a relative timeout, kept over transparent restarts;
                                  0: not yet computed */
@@ -204,10 +209,12 @@ struct task {
     /* guarded by thread_group->signal_lock */
     kernel_sigset signal_mask;
     struct signal_pending *pending; /* owned: signals for this thread */
-    bool killed;                    /* must exit at its next boundary */
+    bool killed;                    /* must exit at its next boundary (set `work` as well) */
+    bool stopped;                   /* waits in a job-control stop at its boundary */
 
     _Atomic bool work;           /* something waits at the boundary: signals, exit, rest */
     _Atomic int state;           /* enum task_state */
+    bool at_rest;                /* rest.c; guarded by the rest lock */
     struct list_head vfork_wait; /* see clone.c */
     struct vfork_completion *vfork;
     bool exited; /* guarded by kernel->pids_lock: not in the group's member set any more */
@@ -307,12 +314,21 @@ void signal_info_fault(struct signal_info *info, int signal, int code, uint64_t 
  * wakes whoever shall take it. */
 int MUST_CHECK signal_send_group(struct thread_group *group, const struct signal_info *info);
 int MUST_CHECK signal_send_task(struct task *task, const struct signal_info *info);
+/* The same with kernel->pids_lock held by the caller, for reading or writing (exit.c's SIGCHLD,
+ * process_group_signal). */
+int MUST_CHECK signal_send_group_locked(struct thread_group *group, const struct signal_info *info);
+/* Decides the end of the whole group: every task is marked killed and notified; the first decision
+ * stands. The caller holds kernel->pids_lock (either way). task_exit_group() is this with the lock
+ * taken. */
+void signal_group_exit_locked(struct thread_group *group, int wait_status);
 /* A fault of the guest: cannot be blocked or ignored (kills then). Own thread. */
 void signal_force(struct task *current, const struct signal_info *info);
 bool signal_pending(struct task *current); /* something to deliver, or killed */
 void task_notify_work(
     struct task *task); /* sets work, interrupts its sleep, kicks its host thread */
-/* The mask of a ppoll-like call for its duration. */
+/* The mask of a ppoll-like call for its duration: the task loop puts the old one back, after the
+ * handler of a signal that came, or when the call returned anything but EINTR or a restart code.
+ * Calling it again when the call is restarted keeps the mask saved first. */
 void signal_set_temporary_mask(struct task *current, kernel_sigset mask);
 kernel_sigset signal_get_mask(struct task *task);
 void signal_set_mask(struct task *current, kernel_sigset mask);
@@ -321,6 +337,53 @@ bool signal_dequeue(struct task *current, kernel_sigset set, struct signal_info 
 kernel_sigset signal_pending_set(struct task *task); /* thread's and group's */
 struct wait_queue *
 signal_wait_queue(struct thread_group *group); /* announces new signals: signalfd, sigtimedwait */
+/* Does the group ignore this signal at present (SIG_IGN, or default with default action ignore)? */
+bool signal_ignored(struct thread_group *group, int signal);
+/* SIGCHLD as seen by exit.c: flags of the action (SA_NOCLDWAIT, SA_NOCLDSTOP) and whether it is
+ * SIG_IGN. Takes signal_lock. */
+void signal_get_action(struct thread_group *group, int signal, struct user_sigaction *action);
+/* rt_sigaction(2): either may be NULL. -EINVAL. */
+int MUST_CHECK signal_set_action(struct thread_group *group, int signal,
+                                 const struct user_sigaction *new_action,
+                                 struct user_sigaction *old_action);
+/* For /proc/PID/status: the sets of ignored and of caught signals, and how many are queued. */
+void signal_get_sets(struct thread_group *group, kernel_sigset *ignored, kernel_sigset *caught);
+size_t signal_queued(struct thread_group *group);
+/* --strace's printer; set once at start. */
+typedef void signal_trace_fn(struct task *task, const struct signal_info *info);
+void signal_set_trace(signal_trace_fn *trace);
+
+/* Action tables: one reference a thread group; CLONE_SIGHAND shares, fork copies. The table has a
+ * lock of its own (SIGHAND, taken after a signal_lock), so that groups can share it. NULL: out of
+ * memory. */
+struct signal_action_table *signal_action_table_new(void); /* all default */
+struct signal_action_table *signal_action_table_copy(struct signal_action_table *table);
+struct signal_action_table *signal_action_table_get(struct signal_action_table *table);
+void signal_action_table_put(struct signal_action_table *table);
+DEFINE_CLEANUP(struct signal_action_table *, signal_action_table_put)
+/* execve(2): caught signals become default, ignored ones stay. On a table of the group's own. */
+void signal_action_table_exec(struct signal_action_table *table);
+/* A queue of pending signals (one a task, one a group); free drops what is queued. */
+struct signal_pending *signal_pending_new(void);
+void signal_pending_free(struct signal_pending *pending);
+/* A thread leaves its group: shared signals that it alone was woken for go to another thread, and
+ * a stop that waited for it completes. Called by the task loop. */
+void signal_task_left(struct thread_group *group);
+
+/* ---- timers.c ---- */
+
+/* Interval timers and POSIX timers of one thread group (weak back pointer). NULL: out of memory. */
+struct posix_timers *posix_timers_new(struct thread_group *group);
+void posix_timers_free(struct posix_timers *timers);
+/* execve(2): POSIX timers go, interval timers stay. */
+void posix_timers_exec(struct posix_timers *timers);
+/* The group ends: every timer is disarmed, no signal comes any more. No lock held. */
+void posix_timers_stop(struct posix_timers *timers);
+
+/* ---- rest.c ---- */
+
+struct rest *rest_new(void); /* NULL: out of memory */
+void rest_free(struct rest *rest);
 
 /* sigframe.c: pushes a frame for `action` and points the registers at the handler. -EFAULT: the
  * frame cannot be written. */
@@ -351,6 +414,9 @@ int MUST_CHECK task_exec(struct task *current, const struct exec_params *params)
  * signal number). */
 void task_exit(struct task *current, int code);
 void task_exit_group(struct thread_group *group, int wait_status);
+/* The end of a task, called once by the task loop after its last boundary: robust list,
+ * clear_child_tid, files, mm and fs dropped, zombie and SIGCHLD, host_thread_exit. */
+void task_exit_finish(struct task *current);
 struct wait_result {
     pid_t pid;
     uid_t uid;
