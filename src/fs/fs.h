@@ -78,7 +78,10 @@ struct inode {
     const struct file_ops *file_ops; /* of files opened on it, unless ops->open replaces them */
     void *private;                   /* the file system's */
     struct lock lock;                /* class INODE: see lock_order.def */
-    struct list_head watches;        /* inotify; guarded by lock */
+    bool dead;                       /* guarded by lock: a removed directory, nothing enters it */
+    struct list_head watches;        /* inotify's; guarded by its own lock, see fs_event() */
+    _Atomic unsigned watch_count;    /* entries of watches: 0 makes fs_event() cost nothing */
+    _Atomic int write_count;         /* > 0: open for writing so often; < 0: being executed */
     struct file_lock_context *_Atomic locks; /* record locks and flock, made on first use; owned */
     void *_Atomic
         endpoint; /* FIFO's pipe or bound socket, made on first use; see endpoint_release */
@@ -89,9 +92,18 @@ struct inode {
  * Every op returns 0/positive or -errno. `dir` and children: `name` is one component, never "", "."
  * or "..", at most NAME_MAX bytes. The VFS has checked permissions, type and read-only mounts
  * before it calls, and holds dir->lock over lookup and every change of a directory (both, parent
- * first, for rename).
+ * first, for rename). It also holds child->lock over rmdir, and replaced->lock when rename replaces
+ * a directory (so the op can tell whether it is empty). No lock is held over the others (readlink,
+ * follow, getattr, setattr, permission, open, xattrs, revalidate, release): they take what they
+ * need. Link counts and times are the file system's business, and so is clearing suid and sgid
+ * when data is written.
  */
 struct inode_ops {
+    /* lookup is called without dir->lock: for procfs and the like, whose locks rank before INODE.
+     */
+    bool lookup_unlocked;
+    /* A failed or successful lookup may not be remembered as "absent" (no negative dentries). */
+    bool no_negative;
     /* The child, with one reference; -ENOENT. */
     int (*lookup)(struct inode *dir, const char *name, struct inode **child);
     int (*create)(struct inode *dir, const char *name, mode_t mode, const struct credentials *creds,
@@ -151,6 +163,18 @@ int MUST_CHECK inode_setattr(struct inode *inode, struct iattr *attr,
 int MUST_CHECK inode_permission(struct inode *inode, int mask, const struct credentials *creds);
 int MUST_CHECK generic_permission(const struct kstat *stat, int mask,
                                   const struct credentials *creds);
+/* Owner and mode of a new child of the directory `dir`: fsuid, fsgid or a set-group-ID directory's
+ * group, whose S_ISGID a new directory inherits (inode(7)). `mode` carries the type bits. */
+void inode_init_owner(const struct kstat *dir, const struct credentials *creds, mode_t *mode,
+                      uid_t *uid, gid_t *gid);
+/* Does the caller own it, or have CAP_FOWNER? */
+bool inode_owner_or_capable(const struct kstat *stat, const struct credentials *creds);
+/* execve(2) ETXTBSY: forbid writers while a program runs. 0, -ETXTBSY when it is open for writing.
+ */
+int MUST_CHECK inode_deny_write(struct inode *inode);
+void inode_allow_write(struct inode *inode);
+/* Now, with CLOCK_REALTIME, for times of inodes. */
+struct timespec inode_now(void);
 
 /* ---- super blocks and file system types ---- */
 
@@ -159,11 +183,13 @@ struct super_block {
     const struct file_system_type *type;
     dev_t
         dev; /* what stat(2) shows: anonymous device number unless the file system reports others */
-    struct inode *root; /* owned until the last mount goes */
-    struct lock lock;   /* class SUPER_BLOCK: the file system's own state */
-    struct lock rename_lock;
-    _Atomic ino_t next_ino;
-    bool read_only; /* immutable: the file system itself can not be written */
+    struct inode *root;      /* owned until the last mount goes */
+    struct lock lock;        /* class SUPER_BLOCK: the file system's own state */
+    struct lock rename_lock; /* class RENAME: over renames that change a parent */
+    struct lock dentry_lock; /* class DENTRY: names, parents and unlinked of its dentries */
+    _Atomic int mounts;      /* when the last mount goes, root is dropped */
+    _Atomic ino_t next_ino;  /* super_block_next_ino() */
+    bool read_only;          /* immutable: the file system itself can not be written */
     void *private;
 };
 struct file_system_type {
@@ -180,8 +206,29 @@ struct super_block *super_block_new(const struct file_system_type *type, void *p
 struct super_block *super_block_get(struct super_block *sb);
 void super_block_put(struct super_block *sb);
 DEFINE_CLEANUP(struct super_block *, super_block_put)
-/* The table of types for mount(2) and /proc/filesystems; ends with NULL. */
-extern const struct file_system_type *const file_system_types[];
+ino_t super_block_next_ino(struct super_block *sb);
+/* The types that mount(2) and /proc/filesystems know. Registered at start by whoever knows the type
+ * (tmpfs by the VFS itself, procfs and the like from higher folders); never taken out again. Twice
+ * is harmless. -ENOSPC. */
+int MUST_CHECK file_system_register(const struct file_system_type *type);
+const struct file_system_type *file_system_find(const char *name);   /* NULL: unknown */
+const struct file_system_type *file_system_by_index(unsigned index); /* NULL: behind the last */
+
+/*
+ * What opening a device node or a FIFO means. type: S_IFCHR, S_IFBLK, or S_IFIFO (numbers are
+ * ignored then; files/ registers its fifo_file_ops so). `open` (may be NULL) runs with no lock held
+ * after the file was made with `ops`; it may replace file->ops and file->private, may sleep
+ * (FIFOs), and its error is open(2)'s. A node without a registered device gives ENXIO.
+ */
+struct device {
+    mode_t type;
+    unsigned major, minor, count; /* minors minor .. minor+count-1 */
+    const char *name;             /* static, as in /proc/devices */
+    const struct file_ops *ops;
+    int (*open)(struct inode *inode, struct file *file);
+};
+int MUST_CHECK device_register(const struct device *device); /* copied; -ENOSPC */
+bool device_find(mode_t type, dev_t rdev, struct device *device);
 
 /* ---- dentries, mounts, paths ---- */
 
@@ -193,10 +240,14 @@ struct dentry {
                                dentry_* functions) */
     char *name;             /* guarded likewise */
     bool unlinked;          /* guarded likewise: no longer reachable by its name */
+    _Atomic int mounted;    /* mounts on it, in any namespace */
     /* private to dentry.c */
-    struct list_head hash_link, lru_link;
-    uint64_t hash;
-    bool cached;
+    struct list_head hash_link; /* guarded by its bucket's lock */
+    struct list_head lru_link;  /* guarded by the list's lock */
+    uint64_t hash;              /* of (parent, name); guarded by the dentry lock */
+    bool hashed;                /* guarded by its bucket's lock */
+    bool cached;                /* guarded by the list's lock: the list holds a reference */
+    _Atomic bool recent;        /* used since the list last looked at it */
 };
 struct dentry *dentry_get(struct dentry *dentry);
 void dentry_put(struct dentry *dentry);
@@ -204,6 +255,11 @@ DEFINE_CLEANUP(struct dentry *, dentry_put)
 /* A dentry that has no place in a tree (pipe:[1], socket:[2], memfd:x): name as /proc/PID/fd shows
  * it. */
 struct dentry *dentry_new_anonymous(struct inode *inode, const char *name);
+/* Its parent (itself for a root), owned; the name and whether it is unlinked, copied. */
+struct dentry *dentry_parent(struct dentry *dentry);
+bool dentry_name(struct dentry *dentry, char name[NAME_MAX + 1]);
+/* The file system found that the name means something else now: forget it. */
+void dentry_invalidate(struct dentry *dentry);
 
 struct path {
     struct mount *mount;   /* owned; NULL for anonymous files */
@@ -227,10 +283,9 @@ struct mount {
     struct super_block *sb; /* owned */
     struct dentry *root;    /* owned */
     int id;
-    unsigned long
-        flags; /* MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC ...; guarded by the namespace's lock */
-    char *source;
-    /* private to mount.c, guarded by the namespace's lock */
+    _Atomic unsigned long flags; /* MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC ... */
+    char *source;                /* immutable */
+    /* private to mount.c, guarded by the mount tree's lock */
     struct mount *parent;
     struct dentry *mountpoint;
     struct list_head link, children, child_link;
@@ -246,9 +301,21 @@ void mount_put(struct mount *mount);
 /* Mounts sb on `at`. 0 or -errno. */
 int MUST_CHECK mount_attach(struct mount_namespace *ns, struct super_block *sb, struct dentry *root,
                             const struct path *at, const char *source, unsigned long flags);
+/* MS_BIND (with MS_REC): a second view of `from`. */
+int MUST_CHECK mount_bind(struct mount_namespace *ns, const struct path *from,
+                          const struct path *at, bool recursive);
+/* MS_MOVE */
+int MUST_CHECK mount_move(struct mount_namespace *ns, const struct path *from,
+                          const struct path *at);
+/* umount2(2): `at` is the root of a mount, else -EINVAL; -EBUSY while in use, unless MNT_DETACH. */
 int MUST_CHECK mount_detach(struct mount_namespace *ns, const struct path *at, int flags);
 int MUST_CHECK mount_remount(struct mount_namespace *ns, const struct path *at,
                              unsigned long flags);
+/* pivot_root(2) for the whole namespace; fs_contexts that were at the old root are the caller's. */
+int MUST_CHECK mount_pivot_root(struct mount_namespace *ns, const struct path *new_root,
+                                const struct path *put_old);
+/* unshare(CLONE_NEWNS): a copy of the tree. ERR_PTR. */
+struct mount_namespace *mount_namespace_copy(struct mount_namespace *ns);
 /* Each mount in order, for /proc/PID/mounts and mountinfo. */
 int mount_namespace_walk(struct mount_namespace *ns,
                          int (*fn)(const struct mount *mount, int parent_id, void *arg), void *arg);
@@ -319,6 +386,28 @@ int MUST_CHECK vfs_rmdir(const struct walk *walk, const char *name);
 int MUST_CHECK vfs_rename(const struct walk *from_walk, const char *from,
                           const struct walk *to_walk, const char *to, unsigned flags);
 ssize_t MUST_CHECK vfs_readlink(const struct path *path, char *buffer, size_t size);
+/* bind(2) of a Unix socket: makes the S_IFSOCK inode (-EEXIST) and gives its path. */
+int MUST_CHECK vfs_bind_socket(const struct walk *walk, const char *name, mode_t mode,
+                               struct path *path);
+/* For execve(2): a regular file, executable for the walker, on a mount without noexec; opened for
+ * reading with FMODE_EXEC. lookup_flags: LOOKUP_FOLLOW, LOOKUP_EMPTY. */
+int MUST_CHECK vfs_open_exec(const struct walk *walk, const char *name, unsigned lookup_flags,
+                             struct file **file);
+/* truncate(2), ftruncate(2); RLIMIT_FSIZE is the handler's. */
+int MUST_CHECK vfs_truncate(const struct path *path, const struct credentials *creds, int64_t size);
+int MUST_CHECK file_truncate(struct file *file, int64_t size);
+int MUST_CHECK path_setattr(const struct path *path, struct iattr *attr,
+                            const struct credentials *creds);
+int MUST_CHECK path_statfs(const struct path *path, struct statfs *stat);
+/* xattr(7): the rules of the name spaces, then the file system's. `size` 0 asks for the size. */
+ssize_t MUST_CHECK path_getxattr(const struct path *path, const char *name, void *value,
+                                 size_t size, const struct credentials *creds);
+int MUST_CHECK path_setxattr(const struct path *path, const char *name, const void *value,
+                             size_t size, int flags, const struct credentials *creds);
+ssize_t MUST_CHECK path_listxattr(const struct path *path, char *list, size_t size,
+                                  const struct credentials *creds);
+int MUST_CHECK path_removexattr(const struct path *path, const char *name,
+                                const struct credentials *creds);
 /* statx/stat of a path. */
 int MUST_CHECK path_getattr(const struct path *path, struct kstat *stat);
 /* -EROFS when the mount or the file system is read-only. */
@@ -365,12 +454,16 @@ struct dir_context {
  * A file's operations; NULL means what Linux answers (EINVAL, ENOTTY, ESPIPE ...). read/write: with
  * the position in *pos for seekable files, pos NULL for others. They block unless O_NONBLOCK is in
  * file->flags or `nowait`; a blocked one that is interrupted returns what was done, or -ERESTARTSYS
- * when nothing was.
+ * when nothing was. With O_APPEND in file->flags, write goes to the end of the file at one stroke,
+ * whatever *pos says, and leaves *pos behind what it wrote. No lock but pos_lock (the outermost of
+ * all) is held over any of them.
  */
 struct file_ops {
     ssize_t (*read)(struct file *file, void *buffer, size_t size, int64_t *pos);
     ssize_t (*write)(struct file *file, const void *buffer, size_t size, int64_t *pos);
     int64_t (*llseek)(struct file *file, int64_t offset, int whence);
+    /* Goes on at context->pos, moves it behind each entry that was taken. "." and ".." too: see
+     * dir_emit_dots(). */
     int (*readdir)(struct file *file, struct dir_context *context);
     /* The present EPOLL* mask; NULL op: always readable and writable. */
     uint32_t (*poll)(struct file *file, struct poll_table *table);
@@ -400,6 +493,8 @@ int MUST_CHECK file_open_path(const struct path *path, int flags, const struct c
  * Owns private from success on. */
 int MUST_CHECK file_new_anonymous(const char *name, mode_t type, const struct file_ops *ops,
                                   void *private, int flags, struct file **file);
+/* Who is told that a file ends while epoll_links is not empty: files/epoll.c, once at start. */
+void file_set_forget_hook(void (*forget)(struct file *file));
 struct file *file_get(struct file *file);
 void file_put(struct file *file);
 DEFINE_CLEANUP(struct file *, file_put)
@@ -414,6 +509,20 @@ uint32_t file_poll(struct file *file, struct poll_table *table);
 /* Sleeps until file_poll() meets `events` (or EPOLLERR|EPOLLHUP): 0, -ERESTARTSYS, -ETIMEDOUT,
  * -EAGAIN with O_NONBLOCK. */
 int MUST_CHECK file_wait(struct file *file, uint32_t events, deadline_ns deadline);
+/* getdents(2): the directory's entries from the file's position on, which it moves. 0, -ENOTDIR,
+ * -ENOENT when the directory was removed. */
+int MUST_CHECK file_readdir(struct file *file, struct dir_context *context);
+/* For ops->readdir: entries "." and ".." at positions 0 and 1; false: the buffer is full. The file
+ * system's own positions start at 2. */
+bool dir_emit_dots(struct file *file, struct dir_context *context);
+/* llseek ops: over a size that `inode_getattr` tells (SEEK_DATA and SEEK_HOLE as if there were no
+ * holes); for directories and others where only SEEK_SET and SEEK_CUR make sense. */
+int64_t generic_llseek(struct file *file, int64_t offset, int whence);
+int64_t directory_llseek(struct file *file, int64_t offset, int whence);
+/* A memory_object over ops->host_fd for ops->mmap; keeps the file. `fd` gives the descriptor
+ * (borrowed) for a mapping with these rights: it must not carry more rights than the guest has. */
+struct memory_object *file_object_new(struct file *file,
+                                      int (*fd)(struct file *file, int prot, bool shared));
 /* For memory: its memory_object (one reference) or ERR_PTR. */
 struct memory_object *file_memory_object(struct file *file, int prot, int flags);
 /* The whole of a small kernel-made text at once, for procfs-like files. */
@@ -457,10 +566,20 @@ int MUST_CHECK file_lock_posix(struct file *file, const void *owner, pid_t pid, 
 int MUST_CHECK file_flock(struct file *file, int operation);
 void file_locks_release(struct file *file, const void *owner);
 
+/* ---- events for inotify(7) ---- */
+
+/* Set once at start by files/inotify.c. `mask`: IN_*; `name` NULL: the inode itself. Called with no
+ * FILE_POS or INODE lock needed; may hold any lock up to INODE. */
+typedef void fs_event_fn(struct inode *inode, uint32_t mask, uint32_t cookie, const char *name);
+void fs_event_set_hook(fs_event_fn *hook);
+/* Cheap when nobody watches. */
+void fs_event(struct inode *inode, uint32_t mask, uint32_t cookie, const char *name);
+/* To the inode of the dentry and, with its name, to its parent. */
+void fs_event_dentry(struct dentry *dentry, uint32_t mask);
+
 /* ---- the file systems ---- */
 
-extern const struct file_system_type tmpfs_type, hostfs_type, overlayfs_type, devfs_type,
-    procfs_type, sysfs_type, devpts_type;
+extern const struct file_system_type tmpfs_type, hostfs_type, overlayfs_type;
 struct super_block *tmpfs_new(uint64_t size_limit,
                               mode_t root_mode); /* ERR_PTR; size 0: no limit */
 /* An unlinked file of kernel memory (a memfd): for memfd_create, shared anonymous memory, SysV shm.
