@@ -4,6 +4,7 @@
 # an empty directory of the test's own as TMPDIR and current directory. Status 77 is a skip.
 #
 #   need CMD...                 skip unless every CMD exists
+#   need_toolchain CMD [DIR...]  skip unless CMD is in the caller's PATH or a DIR; sets TOOL
 #   skip REASON                 end here, as a skip
 #   fail TEXT                   count a failure, go on
 #   run ARG...                  starling run $STARLING_ARGS ARG...
@@ -18,10 +19,12 @@
 # if it defined one. Under Starling the host's files are read-only below a layer in memory: `same` also checks that
 # nothing below $WORK has changed on the host. With BIND=1 $WORK is bound writable instead, and what the two runs leave
 # there is compared: names, types, modes, sizes, contents.
+# READONLY=1: CMD changes nothing, so both runs may use the directory as the first one found it.
 # LIMIT: seconds one run may take (60). STDERR=1: compare standard error too. RUN_ARGS: array of more run options.
 # STATUS: the status the native run must have (0): a command that fails in both alike is no test.
 
 set -u
+ulimit -c 0
 T=${TMPDIR:?"run this test by tests/run"}
 WORK=$T/work
 failures=0
@@ -40,6 +43,12 @@ need() {
     for c in "$@"; do
         command -v "$c" >/dev/null || skip "$c is not installed"
     done
+}
+
+need_toolchain() {
+    local c=$1 IFS=:
+    shift
+    TOOL=$(PATH=${STARLING_USER_PATH:-$PATH}:$*:${STARLING_USER_HOME:-}/.cargo/bin type -P "$c") || skip "$c is not installed"
 }
 
 fail() {
@@ -65,24 +74,26 @@ fresh() {
 }
 
 same_run() { # NAME CMD...   standard input in $T/stdin
-    local name=$1 native starling before began=${EPOCHREALTIME/./} between end
+    local name=$1 native starling began native_ms starling_ms
     shift
     checks=$((checks + 1))
     fresh
+    began=${EPOCHREALTIME/./}
     (cd "$WORK" && exec timeout -k 5 "$LIMIT" "$@" <"$T/stdin" >"$T/native.out" 2>"$T/native.err")
     native=$?
+    native_ms=$(((${EPOCHREALTIME/./} - began) / 1000))
     [ -z "${BIND:-}" ] || tree '%y %m %s %n %p %l\n' >"$T/native.tree"
-    fresh
+    [ -n "${READONLY:-}" ] || fresh
     if [ -n "${BIND:-}" ]; then
         RUN_ARGS+=(--bind "$WORK:$WORK")
     else
         tree '%i %y %m %s %n %T@ %p %l\n' >"$T/before.tree"
     fi
-    between=${EPOCHREALTIME/./}
+    began=${EPOCHREALTIME/./}
     (cd "$WORK" && exec timeout -k 5 "$LIMIT" "$STARLING" run "${starling_args[@]}" "${RUN_ARGS[@]}" -- "$@" \
         <"$T/stdin" >"$T/starling.out" 2>"$T/starling.err")
     starling=$?
-    end=${EPOCHREALTIME/./}
+    starling_ms=$(((${EPOCHREALTIME/./} - began) / 1000))
     [ -z "${BIND:-}" ] || RUN_ARGS=("${RUN_ARGS[@]:0:${#RUN_ARGS[@]}-2}")
 
     local bad=
@@ -98,7 +109,7 @@ same_run() { # NAME CMD...   standard input in $T/stdin
         cmp -s "$T/before.tree" "$T/after.tree" || bad="${bad:+$bad; }the run changed the host's files"
     fi
     if [ -z "$bad" ]; then
-        echo "ok $name: native $(((between - began) / 1000)) ms, starling $(((end - between) / 1000)) ms"
+        echo "ok $name: native $native_ms ms, starling $starling_ms ms"
         return 0
     fi
     fail "$name: $bad"
