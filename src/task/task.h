@@ -17,7 +17,8 @@
  * kernel->pids_lock (PIDS, read-write) guards the pid table, membership, parent and child links,
  * process groups and sessions, as Linux's tasklist_lock does. thread_group->signal_lock (SIGHAND)
  * guards signal actions and both kinds of pending queues, job-control stop and the exit decision.
- * task->lock (TASK) the rest of one task.
+ * task->lock (TASK) the rest of one task. A group's list of tasks changes only with both pids_lock
+ * (write) and signal_lock held, so either is enough to walk it.
  */
 #ifndef STARLING_TASK_H
 #define STARLING_TASK_H
@@ -48,7 +49,9 @@ struct zombie;
 struct pid_table {
     pid_t last_pid;            /* the most recently allocated pid */
     struct list_head *buckets; /* pid entries by number */
-    size_t count;              /* tasks in the table */
+    size_t bucket_count;       /* a power of two; grows with the entries */
+    size_t entry_count;
+    size_t count; /* tasks in the table, zombies included */
     pid_t pid_max;
 };
 struct pid_table *pid_table_new(void);
@@ -75,6 +78,7 @@ struct kernel {
     char hostname[65], domainname[65]; /* guarded by lock */
     int64_t boot_time_ns;              /* CLOCK_BOOTTIME at start; immutable */
     struct wait_queue idle;            /* announced when the last task is gone */
+    _Atomic int init_status;           /* wait status of the first process, once it has exited */
     struct rest *rest;                 /* rest.c */
 };
 /* ERR_PTR. Takes a reference of job. */
@@ -89,6 +93,18 @@ struct task *kernel_get_task(struct kernel *kernel,
  * kill(-1). */
 struct task **kernel_tasks(struct kernel *kernel, bool leaders_only);
 
+/* The group of that id, even when its leader has exited; owned, or NULL. Takes pids_lock. */
+struct thread_group *kernel_get_thread_group(struct kernel *kernel, pid_t pid);
+/* 0 when no task is left, -ETIMEDOUT, or -ERESTARTSYS. */
+int MUST_CHECK kernel_wait_idle(struct kernel *kernel, deadline_ns deadline);
+/* Every process but the init dies by SIGKILL, then the init: for --timeout and the launcher's end.
+ */
+void kernel_kill_all(struct kernel *kernel);
+
+/* rest.c: is this task asked to its user boundary? For calls that look at an interruption by
+ * themselves. */
+bool task_rest_wanted(struct task *task);
+
 /* §12. Asks every task to its user boundary and waits; release lets them go on. Nestable. */
 int MUST_CHECK kernel_rest(struct kernel *kernel, deadline_ns deadline);
 void kernel_release(struct kernel *kernel);
@@ -97,24 +113,29 @@ void kernel_release(struct kernel *kernel);
 
 struct signal_action_table; /* signal.c: shared by CLONE_SIGHAND */
 struct signal_pending;      /* signal.c: a queue of pending signals */
+struct posix_timers;        /* timers.c */
 
 struct thread_group {
     struct ref ref;
     struct kernel *kernel;        /* owned; immutable */
     struct host_process *process; /* owned; changed only by exec, under signal_lock */
     pid_t leader;                 /* immutable: the id of the group, getpid(2) */
-    struct list_head tasks;       /* guarded by kernel->pids_lock; weak, links task->group_link */
-    size_t task_count;            /* guarded by kernel->pids_lock */
+    struct list_head tasks; /* weak, links task->group_link. Changed with pids_lock (write) and
+                               signal_lock held: either is enough to read */
+    size_t task_count;      /* likewise */
 
     /* guarded by kernel->pids_lock */
     struct thread_group *parent; /* weak; NULL for init; cleared or changed before it is freed */
     struct list_head children;   /* thread groups, by sibling_link */
     struct list_head sibling_link;
-    struct list_head zombies;            /* struct zombie, owned */
+    struct list_head zombies; /* struct zombie, owned */
+    struct zombie *zombie;    /* own record, made with the group so that exit cannot fail; given to
+                                 the parent */
     struct process_group *process_group; /* owned */
     struct list_head process_group_link;
     bool did_exec; /* setpgid(2) EACCES */
     bool child_subreaper;
+    bool dead; /* the last task has left */
 
     struct wait_queue
         child_wait; /* children's changes of state, for wait4 and pidfds of the children */
@@ -131,7 +152,8 @@ struct thread_group {
     /* guarded by signal_lock: the changes that wait4(2) has not reported yet. stop_reported is
      * false from a stop until a wait consumed it; continued true from a SIGCONT until then. */
     bool continued, stop_reported;
-    int exit_signal; /* what the parent gets: SIGCHLD; immutable but for reparenting */
+    int exit_signal;   /* what the parent gets: SIGCHLD; guarded by pids_lock */
+    int leader_status; /* of a leader that exited before its group; guarded by pids_lock */
 
     struct rlimits rlimits;
     struct posix_timers *timers; /* timers.c; owned */
@@ -151,6 +173,14 @@ void thread_group_put(struct thread_group *group);
 DEFINE_CLEANUP(struct thread_group *, thread_group_put)
 /* Takes the task out; when it was the last, the host process is killed (once). */
 void thread_group_remove(struct thread_group *group, struct task *task);
+/* exec: the group's host process is another one from now on; the old one is the caller's to kill.
+ * Takes a reference. */
+int MUST_CHECK thread_group_set_process(struct thread_group *group, struct host_process *process);
+/* The group's host process; owned. */
+struct host_process *thread_group_process(struct thread_group *group);
+/* The parent's child_wait and SIGCHLD for a stop or a continue of this group (CLD_STOPPED,
+ * CLD_CONTINUED; status: the signal). No lock held. */
+void thread_group_notify_parent(struct thread_group *group, int code, int status);
 
 /* ---- task.c ---- */
 
@@ -185,7 +215,7 @@ struct task {
     struct fd_table *files;
     struct memory_manager *mm;
     struct fs_context *fs;
-    struct waiter *waiter; /* the kernel thread's; guarded by lock */
+    struct waiter *waiter; /* the kernel thread's, set by run.c; guarded by lock */
 
     /* own kernel thread only */
     struct user_address set_child_tid, clear_child_tid;
@@ -211,13 +241,22 @@ struct task {
     struct signal_pending *pending; /* owned: signals for this thread */
     bool killed;                    /* must exit at its next boundary (set `work` as well) */
     bool stopped;                   /* waits in a job-control stop at its boundary */
+    int exit_code;                  /* wait status of this thread alone: exit(2) */
+    int pdeath_signal;              /* PR_SET_PDEATHSIG; guarded by lock */
 
-    _Atomic bool work;           /* something waits at the boundary: signals, exit, rest */
-    _Atomic int state;           /* enum task_state */
-    bool at_rest;                /* rest.c; guarded by the rest lock */
-    struct list_head vfork_wait; /* see clone.c */
+    _Atomic bool work; /* something waits at the boundary: signals, exit, rest */
+    _Atomic int state; /* enum task_state */
+    bool at_rest;      /* rest.c; guarded by the rest lock */
+    /* owned; own thread: of a vfork child until it execs or exits */
     struct vfork_completion *vfork;
-    bool exited; /* guarded by kernel->pids_lock: not in the group's member set any more */
+    /* Owned; own thread: set while its clone call waits for a vfork child, over transparent
+     * restarts. As long as it is set run.c delivers no signal but a kill: the child runs on this
+     * task's stack. */
+    struct vfork_completion *vfork_wait;
+    bool exited;   /* guarded by kernel->pids_lock: not in the group's member set any more */
+    bool in_table; /* guarded by kernel->pids_lock */
+    int nice, sched_policy, sched_priority; /* guarded by lock */
+    uint64_t cpu_mask[16];                  /* sched_setaffinity(2): guarded by lock; 0: all */
 };
 
 /* Whoever runs a task holds this; dropping it destroys the task. */
@@ -299,6 +338,10 @@ int MUST_CHECK process_group_signal(struct kernel *kernel, pid_t pgid,
 void *session_terminal(struct task *task); /* weak, or NULL */
 int MUST_CHECK session_set_terminal(struct task *task, void *terminal);
 bool process_group_orphaned(struct kernel *kernel, pid_t pgid);
+/* When a session leader exits its terminal is hung up: files/tty.c says how. No lock is held. */
+void session_set_hangup(void (*hangup)(void *terminal));
+/* Are all members of the process group in this session? pgrp 0 or unknown: false (TIOCSPGRP). */
+bool process_group_in_session(struct kernel *kernel, pid_t pgid, pid_t sid);
 
 /* ---- signal.c ---- */
 
@@ -402,6 +445,10 @@ struct clone_params {
     struct user_address parent_tid, child_tid, pidfd;
 };
 pid_t MUST_CHECK task_clone(struct task *current, const struct clone_params *params);
+/* By a new task's own kernel thread before its first resume (run.c): writes child_tid. */
+void task_begin(struct task *current);
+/* exec and exit of a vfork child: lets the parent go on. */
+void task_vfork_done(struct task *current);
 struct exec_params {
     struct file *file;    /* already opened for execution */
     const char *filename; /* as given, for AT_EXECFN and comm */
@@ -411,12 +458,19 @@ struct exec_params {
  * error kills it. */
 int MUST_CHECK task_exec(struct task *current, const struct exec_params *params);
 /* exit(2), exit_group(2): mark; the task loop finishes. status: a wait status (code << 8, or a
- * signal number). */
+ * signal number, | 0x80 for a core dump). Fatal signals too. The first decision stays. */
 void task_exit(struct task *current, int code);
 void task_exit_group(struct thread_group *group, int wait_status);
-/* The end of a task, called once by the task loop after its last boundary: robust list,
- * clear_child_tid, files, mm and fs dropped, zombie and SIGCHLD, host_thread_exit. */
+/* The end of a task, called once by the task loop after its last boundary, with no lock held:
+ * robust list, clear_child_tid, files, mm and fs dropped, zombie and SIGCHLD, host_thread_exit.
+ * The loop then drops the owner. */
 void task_exit_finish(struct task *current);
+/* exec by one of several threads: the others die, and the caller becomes the leader with the
+ * group's id. 0, or -EINTR when the caller itself is killed meanwhile. */
+int MUST_CHECK task_become_only_thread(struct task *current);
+/* Adds the CPU time, faults and size of a host thread that this task is about to leave (exit, exec)
+ * to the group's dead_usage. */
+void task_account(struct task *current, struct host_thread *thread);
 struct wait_result {
     pid_t pid;
     uid_t uid;
@@ -427,7 +481,8 @@ struct wait_result {
  * 0: WNOHANG and nothing. */
 int MUST_CHECK task_wait(struct task *current, idtype_t idtype, pid_t id, int options,
                          struct wait_result *result);
-void thread_group_usage(struct thread_group *group, struct usage *usage);
+void thread_group_usage(struct thread_group *group, struct usage *usage); /* RUSAGE_SELF */
+void task_usage(struct task *task, struct usage *usage);                  /* RUSAGE_THREAD */
 
 /* ---- run.c: the task loop ---- */
 
