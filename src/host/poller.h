@@ -19,12 +19,14 @@ struct poller_watch {
     void *arg;
     uint32_t events; /* EPOLL* flags, EPOLLET and EPOLLONESHOT allowed */
     bool active;
+    uint32_t place; /* the poller's own */
 };
+/* Idempotent; adding a watch or setting a timer starts it as well. */
 int MUST_CHECK poller_start(void);
 int MUST_CHECK poller_add(struct poller_watch *watch);
 int MUST_CHECK poller_modify(struct poller_watch *watch, uint32_t events);
 /* After it returns the callback is not running and will not run (unless called from the callback
- * itself). */
+ * itself). The caller holds no lock that the callback takes. */
 void poller_remove(struct poller_watch *watch);
 
 /* One-shot timers on CLOCK_MONOTONIC (ns). A timer is embedded in its owner and off at first
@@ -38,7 +40,7 @@ struct poller_timer {
 /* Arms, or moves an armed timer. */
 int MUST_CHECK poller_timer_set(struct poller_timer *timer, deadline_ns deadline);
 /* After it returns the callback is not running and will not run (unless called from the callback
- * itself). */
+ * itself). The caller holds no lock that the callback takes. */
 void poller_timer_cancel(struct poller_timer *timer);
 
 #endif

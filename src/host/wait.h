@@ -98,10 +98,13 @@ struct poll_table {
 };
 void poll_table_add(struct poll_table *table, struct wait_queue *queue);
 
-/* The usual table: entries from a growing array, removed together. */
+/* The usual table: entries from a growing array, removed together. The first few need no memory. */
+#define POLL_WAITS_INLINE 4
 struct poll_waits {
     struct poll_table table;
     struct list_head chunks;
+    unsigned used; /* of `first`, then of the newest chunk */
+    struct wait_entry first[POLL_WAITS_INLINE];
 };
 void poll_waits_init(struct poll_waits *waits, uint32_t events);
 void poll_waits_finish(struct poll_waits *waits);
