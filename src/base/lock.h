@@ -61,13 +61,13 @@ static inline void write_guard_cleanup(struct rwlock **lock) {
 #define GUARD_NAME_(line) guard_##line
 #define GUARD_NAME(line)  GUARD_NAME_(line)
 /* Hold a lock to the end of the scope. */
-#define LOCK_GUARD(lock)                                                                           \
-    struct lock *GUARD_NAME(__LINE__) CLEANUP(lock_guard) UNUSED = (lock_acquire(lock), (lock))
-#define READ_GUARD(lock)                                                                           \
+#define LOCK_GUARD(which)                                                                          \
+    struct lock *GUARD_NAME(__LINE__) CLEANUP(lock_guard) UNUSED = (lock_acquire(which), (which))
+#define READ_GUARD(which)                                                                          \
     struct rwlock *GUARD_NAME(__LINE__) CLEANUP(read_guard) UNUSED =                               \
-        (rwlock_read_acquire(lock), (lock))
-#define WRITE_GUARD(lock)                                                                          \
+        (rwlock_read_acquire(which), (which))
+#define WRITE_GUARD(which)                                                                         \
     struct rwlock *GUARD_NAME(__LINE__) CLEANUP(write_guard) UNUSED =                              \
-        (rwlock_write_acquire(lock), (lock))
+        (rwlock_write_acquire(which), (which))
 
 #endif
