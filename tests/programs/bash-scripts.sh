@@ -49,6 +49,7 @@ sh -c 'kill -SEGV $$' 2>/dev/null; echo "segv: $?"
 trap '' INT; sh -c 'kill -INT $$; echo survived INT'
 trap 'echo ERR at $LINENO' ERR; false; trap - ERR
 sleep 100 & p=$!
+until [ "$(</proc/$p/comm)" = sleep ]; do :; done # until it has left bash, it would run the EXIT trap
 kill $p; wait $p; echo "background: $?"
 mkfifo f hang; (trap 'echo alarm in writer; exit 0' ALRM; exec 9<>hang; echo ready >f; while :; do read -r -t 5 -u 9; done) & p=$!
 read -r line <f; echo "$line"; kill -ALRM $p; wait $p; echo "writer: $?"
