@@ -25,6 +25,7 @@ bool log_enabled(enum log_level level) {
     return level <= log_threshold;
 }
 
+PRINTF(2, 0)
 static void line_write(const char *prefix, const char *format, va_list args) {
     char line[LINE_MAX_BYTES];
     int used = snprintf(line, sizeof(line), "starling: %s", prefix);
