@@ -17,7 +17,7 @@ endif
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps-build deps-test deps-check demo test check check-format check-layering check-tidy check-clang \
-        check-unit check-sanitizers bench format install clean
+        check-unit check-sanitizers bench docs format install clean
 .SUFFIXES:
 
 all: $(BUILD)/build.ninja ## build $(BUILD)/starling
@@ -66,6 +66,9 @@ check-sanitizers: ## the unit tests under ASan+UBSan and under TSan
 bench: deps-test ## measure beside native and the peers; writes docs/performance.md
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-release BUILDTYPE=release all
 	@bench/run --build $(BUILD)-release --json $(BUILD)-release/bench.json --markdown docs/performance.md
+
+docs: ## regenerate what is made from the source: docs/syscalls.md
+	@tools/gen_syscalls.py markdown src/syscalls/syscalls.def src/syscalls/flags.def docs/syscalls.md
 
 format: ## clang-format every C file in place
 	@tools/check-format --fix

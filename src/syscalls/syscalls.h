@@ -21,6 +21,18 @@
 /* The dispatcher for task_set_dispatch(). */
 int64_t syscall_dispatch(struct task *current, long number, const uint64_t args[6]);
 
+/* A row of the table, for `starling syscalls`. Number: 0..SYSCALL_COUNT-1; false: no such call. */
+enum syscall_level { SYSCALL_MISSING, SYSCALL_PARTIAL, SYSCALL_FULL };
+struct syscall_info {
+    const char *name, *note; /* note: "" when there is none */
+    enum syscall_level level;
+};
+bool syscall_describe(long number, struct syscall_info *info);
+
+/* --stats: counts calls from now on; print writes the counts, most frequent first, to fd. */
+void syscall_stats_start(void);
+void syscall_stats_print(int fd);
+
 /* --strace: lines go to fd (borrowed). trace.c. */
 void trace_start(int fd);
 bool trace_enabled(void);
