@@ -185,6 +185,8 @@ void thread_group_notify_parent(struct thread_group *group, int code, int status
 /* ---- task.c ---- */
 
 #define TASK_COMM_SIZE 16
+/* task->call.number after rt_sigreturn: no number that a guest can give. */
+#define TASK_CALL_DONE LONG_MIN
 
 /* What a task is doing, for /proc/PID/stat. */
 enum task_state {
@@ -229,7 +231,7 @@ struct task {
         uint64_t trapno, error, address;
     } last_fault; /* of the signal frame's sigcontext */
     struct {
-        long number; /* -1: the registers are complete, no result and no restart (rt_sigreturn) */
+        long number; /* TASK_CALL_DONE: the registers are complete, no result and no restart */
         uint64_t args[6];
         deadline_ns deadline; /* of a call with a relative timeout, kept over transparent restarts;
                                  0: not yet computed */
@@ -404,14 +406,16 @@ struct signal_action_table *signal_action_table_copy(struct signal_action_table 
 struct signal_action_table *signal_action_table_get(struct signal_action_table *table);
 void signal_action_table_put(struct signal_action_table *table);
 DEFINE_CLEANUP(struct signal_action_table *, signal_action_table_put)
-/* execve(2): caught signals become default, ignored ones stay. On a table of the group's own. */
-void signal_action_table_exec(struct signal_action_table *table);
+/* execve(2): the group gets a table of its own, in which caught signals are default and ignored
+ * ones stay. -ENOMEM. */
+int MUST_CHECK signal_exec(struct thread_group *group);
 /* A queue of pending signals (one a task, one a group); free drops what is queued. */
 struct signal_pending *signal_pending_new(void);
 void signal_pending_free(struct signal_pending *pending);
-/* A thread leaves its group: shared signals that it alone was woken for go to another thread, and
- * a stop that waited for it completes. Called by the task loop. */
-void signal_task_left(struct thread_group *group);
+/* A task has left its group: what is queued for it is dropped, shared signals that it alone was
+ * woken for go to another task, and a stop that waited for it completes. Called by the task loop.
+ */
+void signal_task_left(struct task *task);
 
 /* ---- timers.c ---- */
 

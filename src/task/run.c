@@ -1,0 +1,290 @@
+/*
+ * The task loop: one kernel thread for each task. It lets the guest run, answers what the guest
+ * reports (a call, a fault, a kick), and at the user boundary, before the guest goes on, does what
+ * waits there: the end of the task, rest, job-control stop, signals.
+ *
+ * # Restart
+ * A call that was interrupted gives a restart code (uapi.h) and nothing of it is left on the stack
+ * (design §12). If a handler runs, the guest sees EINTR or runs the call again from its own
+ * instruction, as Linux decides it (signal(7)). If none does (the signal was ignored or went to
+ * another thread, a stop and its continue, rest), the loop itself makes the call again, with the
+ * arguments it had and call.restarting set, so that a relative timeout keeps its deadline
+ * (task_call_deadline). The guest notices nothing: restart_syscall(2) is never needed.
+ *
+ * # Trust
+ * Registers and events come from the slot, which the guest may write. host_thread.c hands over a
+ * checked copy; an event that makes no sense kills that guest.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <ucontext.h>
+
+#include "task/signal_internal.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define KERNEL_STACK_SIZE (2UL << 20)
+#else
+#define KERNEL_STACK_SIZE (256UL << 10)
+#endif
+
+/* x86 exception vectors (Intel SDM 6.3.1), as Linux reports them in sigcontext.trapno. */
+#define TRAP_PAGE_FAULT 14
+
+/* The length of `syscall`, `int 0x80` and `sysenter`: what a restart goes back by. */
+#define SYSCALL_INSTRUCTION_SIZE 2
+
+static syscall_dispatch_fn *dispatch_call;
+
+void task_set_dispatch(syscall_dispatch_fn *dispatch) {
+    dispatch_call = dispatch;
+}
+
+static bool is_restart(int64_t result) {
+    return result == -ERESTARTSYS || result == -ERESTARTNOINTR || result == -ERESTARTNOHAND ||
+           result == -ERESTART_RESTARTBLOCK;
+}
+
+/* The guest's registers after an interrupted call when a handler runs. */
+static void resolve_restart(struct task *current, int64_t restart,
+                            const struct user_sigaction *action) {
+    struct user_regs *regs = host_thread_regs(current->thread);
+
+    if (restart == -ERESTARTNOINTR || (restart == -ERESTARTSYS && (action->flags & SA_RESTART))) {
+        regs->rax = (uint64_t)current->call.number;
+        regs->rip -= SYSCALL_INSTRUCTION_SIZE;
+        host_thread_regs_changed(current->thread);
+    } else {
+        regs->rax = (uint64_t)-EINTR;
+    }
+}
+
+static void restore_saved_mask(struct task *current) {
+    current->restore_mask = false;
+    signal_set_mask(current, current->saved_mask);
+}
+
+static void run_handler(struct task *current, const struct signal_info *info,
+                        const struct user_sigaction *action) {
+    /* The frame saves the mask that the handler's return restores: of sigsuspend and its like, the
+     * one before the call. */
+    kernel_sigset mask = current->restore_mask ? current->saved_mask : signal_get_mask(current);
+
+    if (sigframe_push(current, action, info, mask) < 0) {
+        signal_frame_failed(current, info->signal);
+        return;
+    }
+    signal_handler_started(current, action, info->signal);
+}
+
+/*
+ * The user boundary. *restart: the restart code of the call that was interrupted, or 0; still set
+ * on return when the call is to be made again in the kernel. False: the task must end.
+ */
+static bool user_boundary(struct task *current, int64_t *restart) {
+    for (;;) {
+        struct signal_info info;
+        struct user_sigaction action;
+
+        /* Cleared before looking: what comes after this is seen by the look or sets it again. */
+        waiter_clear_interrupt(waiter_current());
+        atomic_store(&current->work, false);
+
+        rest_boundary(current);
+        switch (signal_next(current, &info, &action)) {
+        case SIGNAL_EXIT:
+            return false;
+        case SIGNAL_STOP:
+            signal_stop_wait(current);
+            continue;
+        case SIGNAL_HANDLER:
+            if (*restart) {
+                resolve_restart(current, *restart, &action);
+                *restart = 0;
+            }
+            run_handler(current, &info, &action);
+            continue;
+        case SIGNAL_NOTHING:
+            break;
+        }
+        if (!*restart && current->restore_mask) {
+            restore_saved_mask(current);
+        }
+        if (!atomic_load(&current->work)) {
+            return true;
+        }
+    }
+}
+
+/* Makes the call that the registers hold. False: the task must end. */
+static bool handle_call(struct task *current) {
+    struct user_regs *regs = host_thread_regs(current->thread);
+    int64_t restart = 0;
+
+    current->call.number = (int32_t)regs->rax; /* Linux looks at eax alone */
+    current->call.args[0] = regs->rdi;
+    current->call.args[1] = regs->rsi;
+    current->call.args[2] = regs->rdx;
+    current->call.args[3] = regs->r10;
+    current->call.args[4] = regs->r8;
+    current->call.args[5] = regs->r9;
+    current->call.deadline = 0;
+    current->call.restarting = false;
+    do {
+        int64_t result = dispatch_call(current, current->call.number, current->call.args);
+
+        restart = 0;
+        if (current->call.number == TASK_CALL_DONE) {
+            /* rt_sigreturn: the registers are complete. */
+        } else if (is_restart(result)) {
+            restart = result;
+        } else {
+            /* exec may have given the task another host thread. */
+            host_thread_regs(current->thread)->rax = (uint64_t)result;
+            if (current->restore_mask && result != -EINTR) {
+                restore_saved_mask(current);
+            }
+        }
+        /* A restarted call may have put off signals (vfork): then look in any case. */
+        if (!restart && !current->restore_mask && !current->call.restarting &&
+            !atomic_load(&current->work)) {
+            return true;
+        }
+        if (!user_boundary(current, &restart)) {
+            return false;
+        }
+        current->call.restarting = true;
+    } while (restart);
+    return true;
+}
+
+static void task_memory_limits(struct task *current, struct memory_limits *limits) {
+    struct rlimits *rlimits = &current->thread_group->rlimits;
+
+    limits->address_space = rlimits_get(rlimits, RLIMIT_AS);
+    limits->data = rlimits_get(rlimits, RLIMIT_DATA);
+    limits->stack = rlimits_get(rlimits, RLIMIT_STACK);
+    limits->locked = rlimits_get(rlimits, RLIMIT_MEMLOCK);
+}
+
+bool task_grow_stack(struct task *current, uint64_t address) {
+    struct memory_limits limits;
+
+    task_memory_limits(current, &limits);
+    return memory_fault(current->mm, current->thread, &limits, address);
+}
+
+static void kill_guest(struct task *current, const char *why, uint64_t value) {
+    log_line(LOG_WARN, "killed process %d: %s (%#llx)", task_get_pid(current), why,
+             (unsigned long long)value);
+    task_exit_group(current->thread_group, SIGKILL);
+}
+
+static void handle_fault(struct task *current, const struct host_event *event) {
+    struct signal_info info;
+
+    switch (event->fault.signo) {
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
+    case SIGTRAP:
+        break;
+    default:
+        kill_guest(current, "it reported a fault with a signal that is none",
+                   (uint64_t)event->fault.signo);
+        return;
+    }
+    current->last_fault.trapno = event->fault.trapno;
+    current->last_fault.error = event->fault.error;
+    if (event->fault.trapno == TRAP_PAGE_FAULT) {
+        current->last_fault.address = event->fault.address;
+    }
+    if (event->fault.signo == SIGSEGV && event->fault.trapno == TRAP_PAGE_FAULT &&
+        task_grow_stack(current, event->fault.address)) {
+        return;
+    }
+    signal_info_fault(&info, event->fault.signo, event->fault.code, event->fault.address);
+    signal_force(current, &info);
+}
+
+static void run_guest(struct task *current) {
+    int64_t no_restart = 0;
+
+    task_begin(current);
+    if (!user_boundary(current, &no_restart)) {
+        return;
+    }
+    for (;;) {
+        struct host_event event;
+
+        if (host_thread_resume(current->thread, &event) < 0) {
+            /* The host thread is gone: ended from outside (out of memory), or killed because the
+             * group ends, in which case the first decision stands. */
+            task_exit_group(current->thread_group, SIGKILL);
+        } else if (event.kind == SLOT_EVENT_SYSCALL) {
+            if (!handle_call(current)) {
+                return;
+            }
+            continue;
+        } else if (event.kind == SLOT_EVENT_FAULT) {
+            handle_fault(current, &event);
+        } else if (event.kind != SLOT_EVENT_KICK) {
+            kill_guest(current, "its slot reported an event that cannot be", event.kind);
+        }
+        if (atomic_load(&current->work) && !user_boundary(current, &no_restart)) {
+            return;
+        }
+    }
+}
+
+static void *task_main(void *arg) {
+    struct task_owner owner = {.task = arg};
+    struct task *current = owner.task;
+    struct thread_group *group = thread_group_get(current->thread_group);
+
+    current_task_set(current);
+    lock_acquire(&current->lock);
+    current->waiter = waiter_current();
+    lock_release(&current->lock);
+
+    run_guest(current);
+
+    /* Nobody may wake a thread that is gone. */
+    waiter_clear_interrupt(waiter_current());
+    task_exit_finish(current);
+    lock_acquire(&current->lock);
+    current->waiter = NULL;
+    lock_release(&current->lock);
+    signal_task_left(current);
+    current_task_set(NULL);
+    task_owner_release(&owner);
+    rest_task_left(group->kernel);
+    thread_group_put(group);
+    return NULL;
+}
+
+int task_start(struct task_owner *owner) {
+    struct task *task = owner->task;
+    pthread_attr_t attr;
+    pthread_t thread;
+    sigset_t all;
+    int error;
+
+    /* The first thing it does is to look for what came before it ran: a stop, a kill, rest. */
+    atomic_store(&task->work, true);
+    error = pthread_attr_init(&attr);
+    if (error) {
+        return -error;
+    }
+    sigfillset(&all);
+    error = pthread_attr_setstacksize(&attr, KERNEL_STACK_SIZE);
+    error = error ? error : pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    error = error ? error : pthread_attr_setsigmask_np(&attr, &all);
+    error = error ? error : pthread_create(&thread, &attr, task_main, task);
+    pthread_attr_destroy(&attr);
+    if (error) {
+        return -error;
+    }
+    owner->task = NULL;
+    return 0;
+}

@@ -1,0 +1,96 @@
+/*
+ * What the files of signals share: signal.c (actions, queues, who gets what), signal_stop.c
+ * (job control), sigframe, timers.c and the task loop.
+ */
+#ifndef STARLING_SIGNAL_INTERNAL_H
+#define STARLING_SIGNAL_INTERNAL_H
+
+#include "task/task.h"
+
+struct signal_action_table {
+    struct ref ref;
+    struct lock lock; /* class SIGHAND; after a signal_lock, since groups may share the table */
+    struct user_sigaction actions[SIGNAL_MAX]; /* guarded by lock */
+};
+
+/* One queued signal. A signal can be in the set without an entry: its info was lost (no memory,
+ * RLIMIT_SIGPENDING), as in Linux. */
+struct signal_entry {
+    struct list_head link;
+    struct signal_info info;
+    uint64_t timer; /* the POSIX timer it came from (unique number), 0: none */
+};
+
+/* Guarded by the group's signal_lock. */
+struct signal_pending {
+    kernel_sigset set;
+    struct list_head entries; /* in order of arrival */
+    /* a group's shared queue only */
+    size_t queued;          /* entries in this and in all its tasks' queues */
+    uint32_t continues;     /* how often SIGCONT came: cancels a stop that is being decided */
+    struct wait_queue wait; /* signal_wait_queue() */
+};
+
+#define SIGNALS_STOP                                                                               \
+    (SIGNAL_BIT(SIGSTOP) | SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(SIGTTIN) | SIGNAL_BIT(SIGTTOU))
+#define SIGNALS_IGNORED                                                                            \
+    (SIGNAL_BIT(SIGCONT) | SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(SIGWINCH) | SIGNAL_BIT(SIGURG))
+#define SIGNALS_SYNCHRONOUS                                                                        \
+    (SIGNAL_BIT(SIGSEGV) | SIGNAL_BIT(SIGBUS) | SIGNAL_BIT(SIGILL) | SIGNAL_BIT(SIGTRAP) |         \
+     SIGNAL_BIT(SIGFPE) | SIGNAL_BIT(SIGSYS))
+
+/* Handlers as numbers: SIG_DFL and SIG_IGN are pointers in libc. */
+#define HANDLER_DEFAULT 0ULL
+#define HANDLER_IGNORE  1ULL
+
+/* What a task finds at its boundary. */
+enum signal_verdict {
+    SIGNAL_NOTHING,
+    SIGNAL_HANDLER, /* *info and *action: push a frame */
+    SIGNAL_STOP,    /* the group is stopping or stopped: signal_stop_wait() */
+    SIGNAL_EXIT,    /* the task must end */
+};
+enum signal_verdict signal_next(struct task *current, struct signal_info *info,
+                                struct user_sigaction *action);
+/* A handler's frame has been pushed: its mask comes into force. */
+void signal_handler_started(struct task *current, const struct user_sigaction *action, int signal);
+/* A frame could not be pushed or popped: SIGSEGV, fatal when it was SIGSEGV that failed. */
+void signal_frame_failed(struct task *current, int signal);
+void signal_info_to_user(const struct signal_info *info, siginfo_t *user);
+
+/* The caller holds group->signal_lock. */
+struct user_sigaction signal_action_locked(struct thread_group *group, int signal);
+void signal_discard_locked(struct thread_group *group, struct signal_pending *pending,
+                           kernel_sigset set);
+/* The caller holds kernel->pids_lock and group->signal_lock. */
+void signal_discard_all_locked(struct thread_group *group, kernel_sigset set);
+void signal_group_exit_both_locked(struct thread_group *group, int wait_status);
+
+/* signal_stop.c. Takes a stop signal's default action; `continues` as it was when the signal was
+ * taken. */
+void signal_stop_begin(struct task *current, int signal, uint32_t continues);
+/* Counts as stopped and sleeps until woken, for whatever reason. */
+void signal_stop_wait(struct task *current);
+/* SIGCONT or SIGKILL: the group runs again. The caller holds both locks. Returns the CLD_* code to
+ * tell the parent, 0: none. */
+int signal_continue_locked(struct thread_group *group);
+/* The caller holds kernel->pids_lock, no signal_lock. */
+void signal_notify_parent_locked(struct thread_group *group, int code, int status);
+
+/* timers.c: a timer's signal was taken from its queue: fills in si_overrun. The caller holds
+ * signal_lock. */
+void posix_timer_taken(struct posix_timers *timers, uint64_t timer, struct signal_info *info);
+/* Sends a timer's signal, to the task `tid` or to the group (0). 1 when the timer's previous signal
+ * is still pending (an overrun), 0, -ESRCH, -EAGAIN. No lock held. */
+int MUST_CHECK signal_send_timer(struct thread_group *group, pid_t tid,
+                                 const struct signal_info *info, uint64_t timer);
+
+/* run.c: the fault of a guest access at `address`: true when a stack grew over it. */
+bool task_grow_stack(struct task *current, uint64_t address);
+
+/* rest.c: at the boundary; waits there while the sandbox is at rest. */
+void rest_boundary(struct task *current);
+/* A task has left the table. */
+void rest_task_left(struct kernel *kernel);
+
+#endif
