@@ -64,6 +64,7 @@ struct host_event {
 };
 
 struct host_thread *host_thread_new_mock(struct host_process *process);
+struct host_thread *host_thread_get(struct host_thread *thread);
 void host_thread_put(struct host_thread *thread);
 DEFINE_CLEANUP(struct host_thread *, host_thread_put)
 /* The registers as of the last event. Only the task's own kernel thread touches them. */
@@ -114,6 +115,9 @@ size_t host_thread_fpstate_size(const struct host_thread *thread);
 int MUST_CHECK host_thread_fpstate_read(struct host_thread *thread, void *buffer, size_t size);
 int MUST_CHECK host_thread_fpstate_write(struct host_thread *thread, const void *buffer,
                                          size_t size);
+
+/* The next resume starts with the processor's initial extended state (as a signal handler does). */
+void host_thread_fpstate_reset(struct host_thread *thread);
 
 /* ---- clone (own kernel thread of the parent; it waits in its slot) ---- */
 

@@ -15,6 +15,46 @@
 
 #include <stdint.h>
 
+/*
+ * Where things are, from the stub's base (random, a multiple of 2 MiB). Text: read-only,
+ * executable, the only place that the filter lets make host calls. Slots: the context area. Stacks:
+ * private memory; the base of each holds struct stub_thread.
+ */
+#define STUB_TEXT_SIZE     0x10000ul
+#define STUB_SLOTS_OFFSET  0x100000ul
+#define STUB_SLOT_STRIDE   8192ul
+#define STUB_MAX_SLOTS     4096ul /* threads in one address space */
+#define STUB_SLOTS_SIZE    (STUB_SLOT_STRIDE * STUB_MAX_SLOTS)
+#define STUB_STACKS_OFFSET (STUB_SLOTS_OFFSET + STUB_SLOTS_SIZE)
+#define STUB_STACK_SIZE    0x10000ul
+#define STUB_TOTAL_SIZE    0x12200000ul
+
+/* The host signal that the kernel sends to make a thread in user mode come in. Nothing else sends
+ * it. */
+#define STUB_KICK_SIGNAL 23 /* SIGURG: ignored by default, and never pending twice */
+
+/* The stub image begins with this; offsets from its start. */
+struct stub_header {
+    char magic[8]; /* "STARSTUB" */
+    uint64_t size;
+    uint64_t start;    /* first code of the zygote */
+    uint64_t handler;  /* every host signal's handler */
+    uint64_t restorer; /* SA_RESTORER */
+};
+
+/* At the base of a thread's stub stack; private to the guest process. */
+struct stub_thread {
+    struct slot *slot;
+    void *frame; /* the host signal frame's ucontext that resuming returns to; NULL: none yet */
+    uint64_t stub_base;
+    int32_t control_fd;
+    uint32_t index;
+    volatile uint32_t kicked; /* the reserved signal came while in the stub */
+    uint32_t has_fsgsbase;
+    uint32_t death_signal; /* new processes must ask to die with the kernel process */
+    uint64_t unmap[4][2];  /* the zygote's first act: what to unmap (start, size) */
+};
+
 #define SLOT_DEAD   0u
 #define SLOT_GUEST  1u
 #define SLOT_KERNEL 2u
@@ -62,7 +102,7 @@ struct slot_call {
 
 /* Same layout as struct user_regs (uapi.h); checked in host_thread.c. */
 struct slot_regs {
-    uint64_t gregs[18];
+    uint64_t gregs[18]; /* r8 .. r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags */
     uint64_t fs_base, gs_base;
 };
 
@@ -75,6 +115,7 @@ struct slot {
     uint64_t fpstate; /* guest address of the extended state in the host frame, 0 when none; and its
                          size */
     uint64_t fpstate_size;
+    uint32_t fpstate_reset; /* kernel: resume with the initial extended state */
     struct {
         int32_t signo, code;
         uint64_t address, trapno, error;
@@ -86,6 +127,9 @@ struct slot {
     /* SLOT_CLONE_*: flags for the host's clone, the child's slot index, descriptors the child shall
      * use. */
     uint64_t clone_flags;
+    uint64_t clone_tls;
+    uint32_t announce; /* in a child's slot: it is a process that shares memory and writes to the
+                          control socket first */
     uint32_t clone_slot;
     int32_t clone_ctx_fd, clone_sock_fd;
     int64_t clone_result; /* tid or -errno */

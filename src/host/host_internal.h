@@ -1,0 +1,143 @@
+/*
+ * The substrate's objects, shared by the files of host/. A mock has `mock` set and no host process,
+ * slot or descriptor behind it.
+ */
+#ifndef STARLING_HOST_INTERNAL_H
+#define STARLING_HOST_INTERNAL_H
+
+#include <pthread.h>
+
+#include "host/host.h"
+
+#define ASPACE_SLOT_WORDS (STUB_MAX_SLOTS / 64)
+
+struct host_aspace {
+    struct ref ref;
+    bool mock;
+    uint64_t stub_base;                  /* immutable */
+    uint64_t vdso, vdso_start, vdso_end; /* immutable; 0: none */
+    int context_fd;                      /* memfd of the slots; owned */
+    char *slots;                         /* its mapping in this process; NULL: mock */
+    int control_fd;                      /* our end of the control socket; owned */
+    struct lock lock;                    /* class HOST_ASPACE */
+    uint64_t used[ASPACE_SLOT_WORDS];    /* guarded by lock: slots that have a thread */
+};
+
+struct host_process {
+    struct ref ref;
+    struct host_job *job; /* owned */
+    bool mock;
+    _Atomic int kill_count;
+    struct lock lock;         /* class HOST_PROCESS */
+    pid_t pid;                /* guarded by lock until bound, then immutable; 0: not yet known */
+    int pidfd;                /* owned; -1: not yet */
+    bool killed;              /* guarded by lock: to be killed as soon as its pid is known */
+    bool exited;              /* guarded by lock */
+    bool bound;               /* guarded by lock */
+    struct list_head threads; /* guarded by lock */
+    struct poller_watch watch;
+    void (*on_exit)(void *arg); /* guarded by lock */
+    void *on_exit_arg;
+    struct list_head job_link; /* guarded by job->lock */
+};
+
+struct host_thread {
+    struct ref ref;
+    bool mock;
+    struct host_process *process;  /* owned; immutable */
+    struct host_aspace *aspace;    /* owned; immutable */
+    struct list_head process_link; /* guarded by process->lock */
+    uint32_t index;                /* of the slot; immutable */
+    struct slot *slot;             /* the guest can write it: fetch once; NULL: mock */
+    _Atomic pid_t tid;             /* 0: not yet known */
+    pthread_mutex_t start_mutex;   /* held while somebody waits for the start */
+    _Atomic bool started;
+    bool leader; /* the first thread of its process; immutable */
+    _Atomic bool dead;
+    _Atomic int clone_expected; /* the notifier may let one clone with clone_flags pass */
+    uint64_t clone_flags;
+    int cpu;        /* pairing: where both threads run; -1: anywhere */
+    int kernel_cpu; /* where the kernel thread was last put */
+    /* own kernel thread only */
+    struct user_regs regs;
+    bool regs_changed;
+    bool fpstate_reset;
+    uint64_t fpstate, fpstate_size;
+};
+
+struct host_job {
+    struct ref ref;
+    bool mock;
+    struct lock lock;           /* class HOST_JOB */
+    struct list_head processes; /* guarded by lock */
+    pid_t zygote_pid;
+    int notify_fd; /* seccomp's listener; -1: none */
+    pthread_t notifier;
+    pthread_mutex_t zygote_mutex; /* who may command the zygote, which is trusted to answer */
+    struct host_thread *zygote;   /* owned */
+};
+
+/* host_aspace.c */
+struct host_aspace *host_aspace_new(uint64_t stub_base, const struct host_aspace *vdso_of,
+                                    int *guest_control_fd);
+int MUST_CHECK host_aspace_slot_allocate(struct host_aspace *aspace, uint32_t *index);
+int MUST_CHECK host_aspace_slot_claim(struct host_aspace *aspace, uint32_t index);
+void host_aspace_slot_free(struct host_aspace *aspace, uint32_t index);
+struct slot *host_aspace_slot(const struct host_aspace *aspace, uint32_t index);
+
+/* host_process.c */
+struct host_process *host_process_new(struct host_job *job);
+/* The process behind it is known and runs: watch it, or kill it when that was asked for meanwhile.
+ * -ESRCH: it has gone. */
+int MUST_CHECK host_process_bind(struct host_process *process, pid_t pid);
+
+/* host_thread.c */
+struct host_thread *host_thread_new(struct host_process *process, struct host_aspace *aspace,
+                                    uint32_t index, bool leader);
+/* Gives the turn to the stub with the order in its slot, and waits for the next event's kind
+ * (-ESRCH: gone). */
+int MUST_CHECK host_thread_hand_over(struct host_thread *thread, enum slot_command command);
+/* Waits until a new host thread has reported itself. */
+int MUST_CHECK host_thread_ensure_started(struct host_thread *thread);
+void host_thread_mark_dead(struct host_thread *thread);
+
+/* host_job.c */
+struct host_job *host_job_get(struct host_job *job);
+bool host_job_pid_in_use(struct host_job *job, pid_t pid);
+
+/* host_proc.c: a file below the /proc of our own pid namespace, read-only unless flags say more;
+ * -errno. */
+int MUST_CHECK host_proc_start(void);
+int MUST_CHECK host_proc_open(const char *path, int flags);
+
+/* zygote.c: what the kernel process and its zygote share for a moment. */
+struct zygote_setup {
+    uint64_t stub_base;
+    int context_fd, control_fd; /* as numbered in both */
+    uint64_t vdso_start, vdso_end;
+    uint64_t map_start, map_end; /* lowest and highest mapping of this process */
+    bool own_namespaces;
+    bool death_signal; /* no pid namespace: guests must ask to die with us */
+};
+/* In the new process: never returns. Reports the listener's number through the shared page. */
+struct zygote_report {
+    _Atomic int state; /* 0: running, 1: ready, <0: -errno */
+    int listener_fd;
+    const char *failed;
+};
+void zygote_main(const struct zygote_setup *setup, struct zygote_report *report)
+    __attribute__((noreturn));
+
+/* filter.c */
+int MUST_CHECK filter_install(uint64_t stub_base, bool death_signal, int *listener_fd);
+
+/* pairing.c */
+void pairing_assign(struct host_thread *thread, const struct host_thread *near);
+void pairing_release(struct host_thread *thread);
+void pairing_apply(struct host_thread *thread);
+
+/* host_futex.c */
+void host_futex_wake(_Atomic uint32_t *word, int count);
+void host_futex_wait(_Atomic uint32_t *word, uint32_t expected);
+
+#endif

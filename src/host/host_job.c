@@ -1,0 +1,311 @@
+/*
+ * host_job: the sandbox's set of host processes. It starts the zygote, answers the filter's clone
+ * notifications, and knows every process.
+ *
+ * host_job_new() must run while the kernel process has one thread, and that thread must live as
+ * long as the process: the zygote and every guest process (cloned with CLONE_PARENT) are its
+ * children.
+ */
+#include "host/host_internal.h"
+
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/auxv.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP /* Linux 6.6 */
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP 1
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS      SECCOMP_IOW(4, __u64)
+#endif
+
+struct host_job *host_job_new_mock(void) {
+    struct host_job *job = calloc(1, sizeof(*job));
+
+    if (!job) {
+        return ERR_PTR(-ENOMEM);
+    }
+    ref_init(&job->ref);
+    job->mock = true;
+    job->notify_fd = -1;
+    lock_init(&job->lock, LOCK_HOST_JOB);
+    pthread_mutex_init(&job->zygote_mutex, NULL);
+    list_init(&job->processes);
+    return job;
+}
+
+struct host_job *host_job_get(struct host_job *job) {
+    ref_get(&job->ref);
+    return job;
+}
+
+void host_job_put(struct host_job *job) {
+    if (!ref_put(&job->ref)) {
+        return;
+    }
+    if (job->zygote_pid > 0) {
+        kill(job->zygote_pid, SIGKILL);
+    }
+    lock_destroy(&job->lock);
+    pthread_mutex_destroy(&job->zygote_mutex);
+    free(job);
+}
+
+bool host_job_pid_in_use(struct host_job *job, pid_t pid) {
+    struct host_process *process;
+    LOCK_GUARD(&job->lock);
+
+    if (pid == job->zygote_pid) {
+        return true;
+    }
+    list_for_each_entry (process, &job->processes, job_link) {
+        LOCK_GUARD(&process->lock);
+        if (process->bound && !process->exited && process->pid == pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- the notifier ---- */
+
+/* Did the kernel order this very clone from this very thread? Each order is good for one. */
+static bool clone_was_ordered(struct host_job *job, pid_t tid, uint64_t flags) {
+    struct host_process *process;
+    struct host_thread *thread;
+    LOCK_GUARD(&job->lock);
+
+    list_for_each_entry (process, &job->processes, job_link) {
+        LOCK_GUARD(&process->lock);
+        list_for_each_entry (thread, &process->threads, process_link) {
+            int expected = 1;
+
+            if (atomic_load(&thread->tid) == tid && atomic_load(&thread->clone_expected) == 1 &&
+                thread->clone_flags == flags) {
+                return atomic_compare_exchange_strong(&thread->clone_expected, &expected, 0);
+            }
+        }
+    }
+    return false;
+}
+
+static void *notifier_main(void *arg) {
+    struct host_job *job = arg;
+
+    for (;;) {
+        struct seccomp_notif request = {0};
+        struct seccomp_notif_resp response = {0};
+
+        if (ioctl(job->notify_fd, SECCOMP_IOCTL_NOTIF_RECV, &request) < 0) {
+            if (errno == EINTR || errno == ENOENT) {
+                continue;
+            }
+            panic("seccomp notification: %s", strerror(errno));
+        }
+        response.id = request.id;
+        if (request.data.nr == SYS_clone &&
+            clone_was_ordered(job, (pid_t)request.pid, request.data.args[0])) {
+            response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+        } else {
+            response.error = -EPERM;
+            log_once(LOG_WARN, "clone", 0,
+                     "a guest tried to clone behind the kernel's back: refused");
+        }
+        /* ENOENT: killed meanwhile. */
+        if (ioctl(job->notify_fd, SECCOMP_IOCTL_NOTIF_SEND, &response) < 0 && errno != ENOENT) {
+            panic("seccomp notification answer: %s", strerror(errno));
+        }
+    }
+    return NULL;
+}
+
+static int notifier_start(struct host_job *job, int listener_fd) {
+    int pidfd = (int)syscall(SYS_pidfd_open, job->zygote_pid, 0);
+    sigset_t all, old;
+    pthread_attr_t attr;
+    int result;
+
+    if (pidfd < 0) {
+        return -errno;
+    }
+    job->notify_fd = (int)syscall(SYS_pidfd_getfd, pidfd, listener_fd, 0);
+    result = job->notify_fd < 0 ? -errno : 0;
+    close(pidfd);
+    if (result) {
+        return result;
+    }
+    /* The waker's core is where we answer from; older hosts do without. */
+    ioctl(job->notify_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 65536);
+    result = -pthread_create(&job->notifier, &attr, notifier_main, job);
+    pthread_attr_destroy(&attr);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return result;
+}
+
+/* ---- the zygote ---- */
+
+/* The range of the vDSO with its data pages, from our own map, which a copy of us shares. */
+static void find_vdso(struct zygote_setup *setup) {
+    FILE *maps = fopen("/proc/self/maps", "re");
+    char line[512];
+
+    if (!maps) {
+        return;
+    }
+    while (fgets(line, sizeof(line), maps)) {
+        unsigned long start, end;
+
+        if ((strstr(line, "[vdso]") || strstr(line, "[vvar")) &&
+            sscanf(line, "%lx-%lx", &start, &end) == 2) {
+            if (!setup->vdso_start || start < setup->vdso_start) {
+                setup->vdso_start = start;
+            }
+            setup->vdso_end = MAX(setup->vdso_end, end);
+        }
+    }
+    fclose(maps);
+}
+
+/*
+ * A random base in a part of the address space that neither mmap's own choices (top down from below
+ * the stack) nor the usual fixed users (sanitizer shadows, language heaps) take.
+ */
+static int random_stub_base(uint64_t *base) {
+    uint32_t random;
+
+    if (getrandom(&random, sizeof(random), 0) != sizeof(random)) {
+        return -errno;
+    }
+    *base = 0x7e9000000000ull + (uint64_t)(random % 0x2f000) * 0x200000;
+    return 0;
+}
+
+static pid_t fork_zygote(const struct zygote_setup *wanted, struct zygote_report *report) {
+    static const unsigned long namespaces[] = {
+        CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,
+        CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,
+        0,
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++) {
+        pid_t pid = (pid_t)syscall(SYS_clone, namespaces[i] | SIGCHLD, NULL, NULL, NULL, NULL);
+
+        if (pid == 0) {
+            struct zygote_setup setup = *wanted;
+
+            setup.own_namespaces = namespaces[i] != 0;
+            zygote_main(&setup, report);
+        }
+        if (pid > 0) {
+            if (!namespaces[i]) {
+                log_line(LOG_INFO,
+                         "the host allows no namespaces for guests: the filter alone confines them "
+                         "(`starling doctor` tells more)");
+            }
+            return pid;
+        }
+    }
+    return -errno;
+}
+
+/* Waits until the zygote serves its slot, or has failed. */
+static int zygote_wait(struct host_thread *zygote, const struct zygote_report *report) {
+    _Atomic uint32_t *turn = (_Atomic uint32_t *)&zygote->slot->turn;
+
+    while (atomic_load(turn) == SLOT_GUEST) {
+        struct timespec slice = {0, 20000000};
+        int state = atomic_load(&report->state);
+
+        if (state < 0) {
+            log_line(LOG_ERROR, "cannot start a guest process: %s: %s", report->failed,
+                     strerror(-state));
+            return state;
+        }
+        /* A zygote that dies without a word must not leave us asleep. */
+        if (kill(zygote->tid, 0) < 0) {
+            return -ESRCH;
+        }
+        syscall(SYS_futex, turn, 0 /* FUTEX_WAIT */, SLOT_GUEST, &slice, NULL, 0);
+    }
+    zygote->started = true;
+    return 0;
+}
+
+static int zygote_start(struct host_job *job, struct host_aspace *aspace,
+                        struct zygote_setup *setup, struct zygote_report *report) {
+    struct host_process *process CLEANUP(host_process_put) = NULL;
+    int result;
+
+    process = host_process_new(job);
+    if (IS_ERR(process)) {
+        return (int)PTR_ERR(STEAL(process));
+    }
+    result = host_aspace_slot_claim(aspace, 0);
+    if (result) {
+        return result;
+    }
+    job->zygote = host_thread_new(process, aspace, 0, true);
+    if (IS_ERR(job->zygote)) {
+        return (int)PTR_ERR(STEAL(job->zygote));
+    }
+    __atomic_store_n(&job->zygote->slot->turn, SLOT_GUEST, __ATOMIC_RELEASE);
+    job->zygote_pid = fork_zygote(setup, report);
+    if (job->zygote_pid < 0) {
+        return job->zygote_pid;
+    }
+    process->pid = job->zygote_pid;
+    atomic_store(&job->zygote->tid, job->zygote_pid);
+    return zygote_wait(job->zygote, report);
+}
+
+struct host_job *host_job_new(void) {
+    struct host_job *job = host_job_new_mock();
+    struct zygote_setup setup = {.death_signal = getpid() != 1};
+    struct zygote_report *report;
+    struct host_aspace *aspace;
+    int result;
+
+    if (IS_ERR(job)) {
+        return job;
+    }
+    job->mock = false;
+    signal(SIGCHLD,
+           SIG_IGN); /* guests are reaped by the host; their ends are seen through pidfds */
+    result = random_stub_base(&setup.stub_base);
+    find_vdso(&setup);
+    report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (result || report == MAP_FAILED) {
+        host_job_put(job);
+        return ERR_PTR(result ? result : -errno);
+    }
+    aspace = host_aspace_new(setup.stub_base, NULL, &setup.control_fd);
+    if (IS_ERR(aspace)) {
+        result = (int)PTR_ERR(aspace);
+    } else {
+        aspace->vdso = getauxval(AT_SYSINFO_EHDR);
+        aspace->vdso_start = setup.vdso_start;
+        aspace->vdso_end = setup.vdso_end;
+        setup.context_fd = aspace->context_fd;
+        result = zygote_start(job, aspace, &setup, report);
+        close(setup.control_fd);
+        host_aspace_put(aspace);
+    }
+    if (result == 0) {
+        result = notifier_start(job, report->listener_fd);
+    }
+    munmap(report, sizeof(*report));
+    if (result) {
+        host_job_put(job);
+        return ERR_PTR(result);
+    }
+    return job;
+}

@@ -1,0 +1,240 @@
+/*
+ * host_process: the host process of one thread group. It is made unbound, is bound to a host pid
+ * once that is known for certain (the credentials on its control socket, host_clone.c), and is
+ * killed with its last reference. Its end, however it came, is seen by the event thread through the
+ * pidfd: threads that wait for it are woken as dead, then on_exit runs.
+ */
+#include "host/host_internal.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct host_process *host_process_new(struct host_job *job) {
+    struct host_process *process = calloc(1, sizeof(*process));
+
+    if (!process) {
+        return ERR_PTR(-ENOMEM);
+    }
+    ref_init(&process->ref);
+    host_job_get(job);
+    process->job = job;
+    process->pidfd = -1;
+    lock_init(&process->lock, LOCK_HOST_PROCESS);
+    list_init(&process->threads);
+    list_init(&process->job_link);
+    {
+        LOCK_GUARD(&job->lock);
+        list_add(&process->job_link, &job->processes);
+    }
+    return process;
+}
+
+struct host_process *host_process_new_mock(struct host_job *job) {
+    struct host_process *process = host_process_new(job);
+
+    if (!IS_ERR(process)) {
+        process->mock = true;
+    }
+    return process;
+}
+
+struct host_process *host_process_get(struct host_process *process) {
+    ref_get(&process->ref);
+    return process;
+}
+
+void host_process_put(struct host_process *process) {
+    struct host_job *job = process->job;
+
+    if (!ref_put(&process->ref)) {
+        return;
+    }
+    if (process->watch.active) {
+        poller_remove(&process->watch);
+    }
+    if (process->pidfd >= 0) {
+        syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
+        close(process->pidfd);
+    }
+    {
+        LOCK_GUARD(&job->lock);
+        list_del(&process->job_link);
+    }
+    lock_destroy(&process->lock);
+    free(process);
+    host_job_put(job);
+}
+
+int host_process_kill(struct host_process *process) {
+    LOCK_GUARD(&process->lock);
+
+    if (process->killed) {
+        return 0;
+    }
+    process->killed = true;
+    atomic_fetch_add(&process->kill_count, 1);
+    if (process->pidfd >= 0 &&
+        syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH) {
+        return -errno;
+    }
+    return 0;
+}
+
+int host_process_kill_count(const struct host_process *process) {
+    return atomic_load(&process->kill_count);
+}
+
+void host_process_on_exit(struct host_process *process, void (*fn)(void *arg), void *arg) {
+    LOCK_GUARD(&process->lock);
+
+    process->on_exit = fn;
+    process->on_exit_arg = arg;
+}
+
+/* Event thread. */
+static void process_exited(void *arg, uint32_t events) {
+    struct host_process *process = arg;
+    void (*on_exit)(void *) = NULL;
+    void *on_exit_arg = NULL;
+    struct host_thread *thread;
+
+    poller_remove(&process->watch);
+    lock_acquire(&process->lock);
+    process->exited = true;
+    list_for_each_entry (thread, &process->threads, process_link) {
+        host_thread_mark_dead(thread);
+    }
+    on_exit = STEAL(process->on_exit);
+    on_exit_arg = process->on_exit_arg;
+    lock_release(&process->lock);
+    if (on_exit) {
+        on_exit(on_exit_arg);
+    }
+}
+
+int host_process_bind(struct host_process *process, pid_t pid) {
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    int result;
+
+    if (pidfd < 0) {
+        return -errno;
+    }
+    lock_acquire(&process->lock);
+    process->pid = pid;
+    process->pidfd = pidfd;
+    process->bound = true;
+    if (process->killed) {
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    }
+    process->watch =
+        (struct poller_watch){.fd = pidfd, .fn = process_exited, .arg = process, .events = EPOLLIN};
+    lock_release(&process->lock);
+    result = poller_add(&process->watch);
+    return result;
+}
+
+pid_t host_process_pid(const struct host_process *process) {
+    return process->pid;
+}
+
+/* One numbered field (from 1) and those behind it of /proc/PID/stat, past the name, which may hold
+ * anything. */
+static int read_stat(const char *path, unsigned long long *fields, int count) {
+    char text[1024];
+    int fd = host_proc_open(path, O_RDONLY);
+    ssize_t size;
+    char *at;
+
+    if (fd < 0) {
+        return fd;
+    }
+    size = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (size <= 0) {
+        return -ESRCH;
+    }
+    text[size] = '\0';
+    at = strrchr(text, ')');
+    if (!at) {
+        return -ESRCH;
+    }
+    at += 2; /* field 3, the state, is a letter */
+    for (int i = 0; i < count; i++) {
+        at = strchr(at, ' ');
+        if (!at) {
+            return -ESRCH;
+        }
+        fields[i] = strtoull(++at, NULL, 10); /* field 4 + i */
+    }
+    return 0;
+}
+
+/* The clock of another process's CPU time (include/linux/posix-timers_types.h): all of it, or only
+ * in user mode. */
+#define PROCESS_CLOCK(pid, kind) ((clockid_t)((~(unsigned)(pid) << 3) | (kind)))
+#define CLOCK_KIND_PROF          0
+#define CLOCK_KIND_VIRT          1
+
+static int64_t clock_ns(clockid_t clock) {
+    struct timespec now;
+
+    if (clock_gettime(clock, &now) < 0) {
+        return 0; /* it has gone */
+    }
+    return now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int host_process_cpu_time(struct host_process *process, int64_t *user, int64_t *system) {
+    *user = *system = 0;
+    if (process->mock || process->pid == 0) {
+        return 0;
+    }
+    *user = clock_ns(PROCESS_CLOCK(process->pid, CLOCK_KIND_VIRT));
+    *system = clock_ns(PROCESS_CLOCK(process->pid, CLOCK_KIND_PROF)) - *user;
+    *system = MAX(*system, (int64_t)0);
+    return 0;
+}
+
+int host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *system) {
+    unsigned long long fields[12];
+    int64_t tick_ns = 1000000000 / sysconf(_SC_CLK_TCK);
+    char path[64];
+    int result;
+
+    *user = *system = 0;
+    if (thread->mock || thread->tid == 0) {
+        return 0;
+    }
+    snprintf(path, sizeof(path), "%d/task/%d/stat", thread->process->pid,
+             atomic_load(&thread->tid));
+    result = read_stat(path, fields, 12);
+    if (result == 0) {
+        *user = (int64_t)fields[14 - 4] * tick_ns;
+        *system = (int64_t)fields[15 - 4] * tick_ns;
+    }
+    return result;
+}
+
+int host_process_memory(struct host_process *process, uint64_t *resident, uint64_t *minor_faults,
+                        uint64_t *major_faults) {
+    unsigned long long fields[21];
+    char path[64];
+    int result;
+
+    *resident = *minor_faults = *major_faults = 0;
+    if (process->mock || process->pid == 0) {
+        return 0;
+    }
+    snprintf(path, sizeof(path), "%d/stat", process->pid);
+    result = read_stat(path, fields, 21);
+    if (result == 0) {
+        *minor_faults = fields[10 - 4];
+        *major_faults = fields[12 - 4];
+        *resident = fields[24 - 4] * PAGE_SIZE;
+    }
+    return result;
+}

@@ -1,0 +1,322 @@
+/*
+ * host_thread: the host thread of one task, and the hand-over between it and the task's kernel
+ * thread. All but kick, put and the death mark is for the own kernel thread.
+ *
+ * What a slot holds is hostile. Each field that the kernel uses is fetched once, after the turn has
+ * come to the kernel, into the host_thread; the guest may go on writing there, it changes nothing.
+ */
+#include "host/host_internal.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+_Static_assert(sizeof(struct slot_regs) == sizeof(struct user_regs),
+               "slot.h and uapi.h must agree");
+_Static_assert(sizeof(struct slot) <= STUB_SLOT_STRIDE, "a slot must fit its stride");
+
+/* Larger than any extended state that Linux makes (AMX: 11 KiB). */
+#define FPSTATE_MAX 16384
+
+struct host_thread *host_thread_new(struct host_process *process, struct host_aspace *aspace,
+                                    uint32_t index, bool leader) {
+    struct host_thread *thread = calloc(1, sizeof(*thread));
+
+    if (!thread) {
+        return ERR_PTR(-ENOMEM);
+    }
+    ref_init(&thread->ref);
+    thread->process = host_process_get(process);
+    thread->aspace = host_aspace_get(aspace);
+    thread->index = index;
+    thread->leader = leader;
+    thread->cpu = thread->kernel_cpu = -1;
+    thread->slot = aspace->mock ? NULL : host_aspace_slot(aspace, index);
+    pthread_mutex_init(&thread->start_mutex, NULL);
+    list_init(&thread->process_link);
+    LOCK_GUARD(&process->lock);
+    list_add_tail(&thread->process_link, &process->threads);
+    return thread;
+}
+
+struct host_thread *host_thread_new_mock(struct host_process *process) {
+    struct host_aspace *aspace CLEANUP(host_aspace_put) = NULL;
+    struct host_thread *thread;
+
+    aspace = host_aspace_new_mock();
+    if (IS_ERR(aspace)) {
+        return (struct host_thread *)STEAL(aspace);
+    }
+    thread = host_thread_new(process, aspace, 0, true);
+    if (!IS_ERR(thread)) {
+        thread->mock = true;
+        thread->started = true;
+    }
+    return thread;
+}
+
+struct host_thread *host_thread_get(struct host_thread *thread) {
+    ref_get(&thread->ref);
+    return thread;
+}
+
+void host_thread_put(struct host_thread *thread) {
+    struct host_process *process = thread->process;
+
+    if (!ref_put(&thread->ref)) {
+        return;
+    }
+    lock_acquire(&process->lock);
+    list_del(&thread->process_link);
+    lock_release(&process->lock);
+    if (!thread->mock) {
+        pairing_release(thread);
+        host_aspace_slot_free(thread->aspace, thread->index);
+    }
+    pthread_mutex_destroy(&thread->start_mutex);
+    host_aspace_put(thread->aspace);
+    host_process_put(process);
+    free(thread);
+}
+
+struct user_regs *host_thread_regs(struct host_thread *thread) {
+    return &thread->regs;
+}
+
+void host_thread_regs_changed(struct host_thread *thread) {
+    thread->regs_changed = true;
+}
+
+pid_t host_thread_tid(const struct host_thread *thread) {
+    return atomic_load(&thread->tid);
+}
+
+struct host_process *host_thread_process(const struct host_thread *thread) {
+    return thread->process;
+}
+
+struct host_aspace *host_thread_aspace(const struct host_thread *thread) {
+    return thread->aspace;
+}
+
+static _Atomic uint32_t *turn_of(const struct host_thread *thread) {
+    return (_Atomic uint32_t *)&thread->slot->turn;
+}
+
+/* Any thread: the host thread is no more; whoever waits for it shall see that. */
+void host_thread_mark_dead(struct host_thread *thread) {
+    atomic_store(&thread->dead, true);
+    if (thread->slot) {
+        atomic_store(turn_of(thread), SLOT_DEAD);
+        host_futex_wake(turn_of(thread), INT32_MAX);
+    }
+}
+
+/* Sleeps until the turn is the kernel's. The value can be anything: only KERNEL and DEAD mean
+ * something. */
+static int wait_for_turn(struct host_thread *thread) {
+    for (;;) {
+        uint32_t turn = atomic_load_explicit(turn_of(thread), memory_order_acquire);
+
+        if (atomic_load(&thread->dead)) {
+            return -ESRCH;
+        }
+        if (turn == SLOT_KERNEL) {
+            return 0;
+        }
+        if (turn == SLOT_DEAD) {
+            /* The host cleared the word: the thread has exited (or lies, and is treated so). */
+            atomic_store(&thread->dead, true);
+            return -ESRCH;
+        }
+        host_futex_wait(turn_of(thread), turn);
+    }
+}
+
+static uint32_t fetch32(const uint32_t *field) {
+    return __atomic_load_n(field, __ATOMIC_RELAXED);
+}
+
+static uint64_t fetch64(const uint64_t *field) {
+    return __atomic_load_n(field, __ATOMIC_RELAXED);
+}
+
+static void fetch_regs(struct host_thread *thread) {
+    const uint64_t *from = thread->slot->regs.gregs;
+    uint64_t *to = (uint64_t *)&thread->regs;
+
+    for (size_t i = 0; i < sizeof(struct user_regs) / sizeof(uint64_t); i++) {
+        to[i] = fetch64(&from[i]);
+    }
+    thread->fpstate = fetch64(&thread->slot->fpstate);
+    thread->fpstate_size = MIN(fetch64(&thread->slot->fpstate_size), (uint64_t)FPSTATE_MAX);
+}
+
+int host_thread_hand_over(struct host_thread *thread, enum slot_command command) {
+    uint32_t expected = SLOT_KERNEL;
+    int result;
+
+    lock_assert_none_held();
+    result = host_thread_ensure_started(thread);
+    if (result) {
+        return result;
+    }
+    pairing_apply(thread);
+    thread->slot->command = command;
+    if (atomic_load(&thread->dead) ||
+        !atomic_compare_exchange_strong(turn_of(thread), &expected, SLOT_GUEST)) {
+        atomic_store(&thread->dead, true);
+        return -ESRCH;
+    }
+    host_futex_wake(turn_of(thread), 1);
+    if (command == SLOT_EXIT_THREAD) {
+        return 0;
+    }
+    result = wait_for_turn(thread);
+    return result ? result : (int)(fetch32(&thread->slot->event) & 0xff);
+}
+
+int host_thread_resume(struct host_thread *thread, struct host_event *event) {
+    int kind;
+
+    if (thread->mock) {
+        return -ESRCH;
+    }
+    kind = host_thread_ensure_started(thread);
+    if (kind) {
+        return kind;
+    }
+    if (thread->regs_changed || thread->fpstate_reset) {
+        memcpy(&thread->slot->regs, &thread->regs, sizeof(thread->regs));
+        thread->slot->fpstate_reset = thread->fpstate_reset;
+        thread->regs_changed = thread->fpstate_reset = false;
+        kind = host_thread_hand_over(thread, SLOT_RESUME_REGS);
+    } else {
+        thread->slot->regs.gregs[offsetof(struct user_regs, rax) / 8] = thread->regs.rax;
+        kind = host_thread_hand_over(thread, SLOT_RESUME_RESULT);
+    }
+    if (kind < 0) {
+        return kind;
+    }
+    event->kind = (enum slot_event)kind;
+    fetch_regs(thread);
+    if (kind == SLOT_EVENT_FAULT) {
+        event->fault.signo = (int)fetch32((const uint32_t *)&thread->slot->fault.signo);
+        event->fault.code = (int)fetch32((const uint32_t *)&thread->slot->fault.code);
+        event->fault.address = fetch64(&thread->slot->fault.address);
+        event->fault.trapno = fetch64(&thread->slot->fault.trapno);
+        event->fault.error = fetch64(&thread->slot->fault.error);
+    }
+    return 0;
+}
+
+int host_thread_calls(struct host_thread *thread, const struct slot_call *calls, size_t count,
+                      int64_t *results) {
+    uint32_t done;
+    int kind;
+
+    if (count > SLOT_MAX_CALLS) {
+        return -EINVAL;
+    }
+    if (thread->mock) {
+        for (size_t i = 0; i < count; i++) {
+            results[i] = calls[i].number == SYS_mmap ? (int64_t)calls[i].args[0] : 0;
+        }
+        return (int)count;
+    }
+    kind = host_thread_ensure_started(thread);
+    if (kind) {
+        return kind;
+    }
+    memcpy(thread->slot->calls, calls, count * sizeof(*calls));
+    thread->slot->call_count = (uint32_t)count;
+    kind = host_thread_hand_over(thread, SLOT_CALLS);
+    if (kind < 0) {
+        return kind;
+    }
+    if (kind != SLOT_EVENT_CALLS) {
+        return -ESRCH; /* a stub that answers something else is no stub any more */
+    }
+    done = MIN(fetch32(&thread->slot->calls_done), (uint32_t)count);
+    for (uint32_t i = 0; i < done; i++) {
+        results[i] = (int64_t)fetch64((const uint64_t *)&thread->slot->results[i]);
+    }
+    return (int)done;
+}
+
+int64_t host_thread_call(struct host_thread *thread, long number, uint64_t a0, uint64_t a1,
+                         uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
+    struct slot_call call = {.number = (uint64_t)number, .args = {a0, a1, a2, a3, a4, a5}};
+    int64_t result = 0;
+    int done = host_thread_calls(thread, &call, 1, &result);
+
+    return done == 1 ? result : -ESRCH;
+}
+
+int host_thread_send_fd(struct host_thread *thread, int fd) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    char byte = 0;
+    struct iovec vec = {&byte, 1};
+    struct msghdr message = {.msg_iov = &vec,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control.space)};
+
+    if (thread->mock) {
+        return 0;
+    }
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+    while (sendmsg(thread->aspace->control_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+        if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+void host_thread_kick(struct host_thread *thread) {
+    pid_t tid = atomic_load(&thread->tid);
+
+    if (tid != 0 && !atomic_load(&thread->dead)) {
+        syscall(SYS_tgkill, thread->process->pid, tid, STUB_KICK_SIGNAL);
+    }
+}
+
+void host_thread_exit(struct host_thread *thread) {
+    if (!thread->mock && !atomic_load(&thread->dead)) {
+        int result = host_thread_hand_over(thread, SLOT_EXIT_THREAD);
+
+        (void)result; /* gone already: what was wanted */
+    }
+}
+
+size_t host_thread_fpstate_size(const struct host_thread *thread) {
+    return thread->fpstate ? thread->fpstate_size : 0;
+}
+
+int host_thread_fpstate_read(struct host_thread *thread, void *buffer, size_t size) {
+    ssize_t copied = host_memory_read(thread, buffer, thread->fpstate, size);
+
+    return copied == (ssize_t)size ? 0 : -EFAULT;
+}
+
+int host_thread_fpstate_write(struct host_thread *thread, const void *buffer, size_t size) {
+    ssize_t copied;
+
+    if (size > thread->fpstate_size) {
+        return -EINVAL;
+    }
+    copied = host_memory_write(thread, thread->fpstate, buffer, size);
+    return copied == (ssize_t)size ? 0 : -EFAULT;
+}
+
+void host_thread_fpstate_reset(struct host_thread *thread) {
+    thread->fpstate_reset = true;
+}
