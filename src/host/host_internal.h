@@ -107,7 +107,6 @@ bool host_job_pid_in_use(struct host_job *job, pid_t pid);
 
 /* host_proc.c: a file below the /proc of our own pid namespace, read-only unless flags say more;
  * -errno. */
-int MUST_CHECK host_proc_start(void);
 int MUST_CHECK host_proc_open(const char *path, int flags);
 
 /* zygote.c: what the kernel process and its zygote share for a moment. */

@@ -12,7 +12,7 @@
 
 static int proc_fd = -1;
 
-int host_proc_start(void) {
+int host_proc_setup(void) {
     int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
 
     if (context >= 0) {

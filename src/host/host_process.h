@@ -24,6 +24,8 @@ struct host_aspace;
 
 /* ---- job ---- */
 
+/* Before host_job_new() and before the jail: keeps a way to the host's /proc. */
+int MUST_CHECK host_proc_setup(void);
 struct host_job *host_job_new_mock(void); /* ERR_PTR */
 /* The real one: starts the zygote. See host_job.c for the start of the kernel process. */
 struct host_job *host_job_new(void);

@@ -20,7 +20,7 @@ stub_start_entry:
     andq $-0x10000, %rdi
     andq $-16, %rsp
     xorl %ebp, %ebp
-    call stub_start
+    call stub_begin
     ud2
 
 /* SA_RESTORER: the handler returned, rsp points to the ucontext. */

@@ -78,7 +78,7 @@ extern const char stub_window_end[] __attribute__((visibility("hidden")));
 extern const char stub_window_abort[] __attribute__((visibility("hidden")));
 
 /* Called from there. */
-void stub_start(struct stub_thread *thread);
+void stub_begin(struct stub_thread *thread);
 void stub_child(struct stub_thread *thread);
 void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *context);
 
@@ -412,7 +412,7 @@ static void set_signal_stack(struct stub_thread *thread) {
     }
 }
 
-void stub_start(struct stub_thread *thread) {
+void stub_begin(struct stub_thread *thread) {
     for (size_t i = 0; i < 4; i++) {
         if (thread->unmap[i][1]) {
             host_call(SYS_munmap, thread->unmap[i][0], thread->unmap[i][1], 0, 0);
