@@ -32,13 +32,22 @@ struct memory_object_ops {
      * numbers. */
     int (*describe)(struct memory_object *object, char *name, size_t size, dev_t *dev, ino_t *ino);
     void (*release)(struct memory_object *object);
-    /* May be NULL: a mapping with MAP_SHARED and PROT_WRITE came or went (seals, ETXTBSY, access
-     * times). */
+    /* May be NULL: a row of some tree came (+1) or went (-1), so that the object can count its
+     * shared writable maps (seals, ETXTBSY). Called with that tree's lock (MM) held: must not
+     * sleep, nor take a lock ranked at or before MM. */
     void (*mapped)(struct memory_object *object, int prot, bool shared, int change);
 };
 struct memory_object *memory_object_get(struct memory_object *object);
 void memory_object_put(struct memory_object *object);
 DEFINE_CLEANUP(struct memory_object *, memory_object_put)
+
+/* The kernel's own bits of mapping.flags and of memory_map()'s flags: above MAP_*, in place of
+ * MAP_HUGE_*. NO_WRITE, NO_EXEC: mprotect(2) can never add that right (the file was not opened for
+ * writing and is shared; the mount is noexec). */
+#define MAPPING_NO_WRITE   (1 << 27)
+#define MAPPING_NO_EXEC    (1 << 28)
+#define MAPPING_DONTFORK   (1 << 29)
+#define MAPPING_WIPEONFORK (1 << 30)
 
 enum mapping_kind { MAPPING_NORMAL, MAPPING_STACK, MAPPING_HEAP, MAPPING_VDSO, MAPPING_VVAR };
 

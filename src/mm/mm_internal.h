@@ -1,0 +1,106 @@
+/*
+ * What the files of mm/ share: the tree of mappings and the parts of a memory_manager.
+ */
+#ifndef STARLING_MM_INTERNAL_H
+#define STARLING_MM_INTERNAL_H
+
+#include "mm/mm.h"
+
+/* vm.max_map_count, less what the stub and splits that only the host makes may need. */
+#define MAPPING_COUNT_MAX 65000
+/* stack_guard_gap: how far other mappings keep from below a stack (Linux: 256 pages). */
+#define STACK_GUARD (256 * PAGE_SIZE)
+/* What of the main stack counts against RLIMIT_AS: it is mapped whole, Linux grows it. */
+#define STACK_COUNTED (33 * PAGE_SIZE)
+
+/*
+ * mapping_tree.c: sorted rows that do not overlap, neighbours of one nature merged. Each row owns a
+ * reference to its object. Changing functions cannot fail: tree_edit_begin() has reserved what they
+ * may need. References that they drop are collected in the edit and put by tree_edit_end(), which
+ * the caller runs without the lock (the last put of a file may take locks ranked before MM).
+ */
+struct mapping_tree {
+    struct mapping *rows;
+    size_t count, capacity;
+};
+struct tree_edit {
+    struct memory_object **dead;
+    size_t count, capacity;
+    struct memory_object *few[8];
+};
+
+/* The first row that ends above `address` (may be ->count). */
+size_t tree_index(const struct mapping_tree *tree, uint64_t address);
+/* The row that holds `address`, or NULL. */
+struct mapping *tree_find(const struct mapping_tree *tree, uint64_t address);
+bool tree_overlaps(const struct mapping_tree *tree, uint64_t start, uint64_t end);
+/* How many bytes of start..end are mapped. */
+uint64_t tree_mapped(const struct mapping_tree *tree, uint64_t start, uint64_t end);
+/* The first address >= start and < end that is not mapped; end when there is none. */
+uint64_t tree_hole(const struct mapping_tree *tree, uint64_t start, uint64_t end);
+/* The highest address in low..high with `size` free bytes that keeps the guard of stacks; 0: none.
+ */
+uint64_t tree_gap(const struct mapping_tree *tree, uint64_t size, uint64_t align, uint64_t low,
+                  uint64_t high);
+/* Where the row's range begins for its neighbours below: its guard included. */
+uint64_t mapping_guarded_start(const struct mapping *row);
+
+/* Room for one remove or update of start..end and one insert, twice over. -ENOMEM. */
+int MUST_CHECK tree_edit_begin(struct mapping_tree *tree, struct tree_edit *edit, uint64_t start,
+                               uint64_t end);
+void tree_edit_end(struct tree_edit *edit);
+void tree_remove(struct mapping_tree *tree, struct tree_edit *edit, uint64_t start, uint64_t end);
+/* The range must be free. Takes over the row's reference to its object. */
+void tree_insert(struct mapping_tree *tree, struct tree_edit *edit, const struct mapping *row);
+/* New protection (prot -1: unchanged) and flags of all rows in the range. */
+void tree_update(struct mapping_tree *tree, struct tree_edit *edit, uint64_t start, uint64_t end,
+                 int prot, int set_flags, int clear_flags);
+/* A copy with references of its own, without what is not inherited. */
+int MUST_CHECK tree_copy(struct mapping_tree *to, const struct mapping_tree *from, bool fork);
+void tree_destroy(struct mapping_tree *tree);
+
+struct memory_manager {
+    struct ref ref;
+    struct host_aspace *aspace;            /* owned; immutable */
+    uint64_t reserved_start, reserved_end; /* the stub's; immutable */
+
+    struct lock lock;               /* class MM */
+    struct mapping_tree tree;       /* changed with the token and lock held; read with either */
+    struct memory_layout layout;    /* guarded by lock; brk changes with the token only */
+    int lock_future;                /* mlockall(2) MCL_FUTURE, MCL_ONFAULT; likewise */
+    bool changing;                  /* guarded by lock: the change token is taken */
+    struct wait_queue change_queue; /* announces that the token is free */
+};
+
+static inline bool memory_reserved(const struct memory_manager *mm, uint64_t start, uint64_t end) {
+    return start < mm->reserved_end && end > mm->reserved_start;
+}
+
+/* shared_memory.c: `size` bytes of shared anonymous memory, ERR_PTR. */
+struct memory_object *shared_memory_new(uint64_t size);
+/* totals with the lock or the token held */
+void memory_totals_locked(const struct memory_manager *mm, struct memory_totals *totals);
+/* memory_map.c: -ENOMEM when `size` more bytes of this nature (less `freed`) are beyond limits. */
+int MUST_CHECK memory_may_expand(const struct memory_manager *mm,
+                                 const struct memory_limits *limits, uint64_t size, uint64_t freed,
+                                 int prot, int flags, enum mapping_kind kind);
+/* An address for a mapping of `size` bytes, -ENOMEM as int64_t. The caller holds the token. */
+int64_t MUST_CHECK memory_choose(const struct memory_manager *mm, uint64_t hint, uint64_t size,
+                                 uint64_t align, bool below_2g);
+/* Unmaps with the token held; the range is checked and page-aligned. */
+int MUST_CHECK memory_unmap_token(struct memory_manager *mm, struct host_thread *thread,
+                                  uint64_t start, uint64_t end);
+/* Maps anonymous private memory at a free place with the token held: brk, growing stacks. */
+int MUST_CHECK memory_map_anonymous_token(struct memory_manager *mm, struct host_thread *thread,
+                                          uint64_t start, uint64_t end, int prot, int flags,
+                                          enum mapping_kind kind);
+/* Faults pages in, as mlock(2) and MAP_LOCKED do; failures are ignored. */
+void memory_populate_token(struct memory_manager *mm, struct host_thread *thread, uint64_t start,
+                           uint64_t end);
+/* Has the stub make the calls: 0, or the first error of one that may not fail. */
+int MUST_CHECK memory_host_calls(struct host_thread *thread, const struct slot_call *calls,
+                                 size_t count, int64_t *results);
+struct slot_call memory_call(long number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3,
+                             uint64_t a4, uint64_t a5);
+
+#endif
