@@ -11,6 +11,7 @@
 #define STARLING_MM_H
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "base/base.h"
 #include "host/host.h"
