@@ -53,9 +53,7 @@ void host_process_put(struct host_process *process) {
     if (!ref_put(&process->ref)) {
         return;
     }
-    if (process->watch.active) {
-        poller_remove(&process->watch);
-    }
+    poller_remove(&process->watch); /* waits for process_exited(), if that runs just now */
     if (process->pidfd >= 0) {
         syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
         close(process->pidfd);
@@ -102,7 +100,6 @@ static void process_exited(void *arg, uint32_t events) {
     void *on_exit_arg = NULL;
     struct host_thread *thread;
 
-    poller_remove(&process->watch);
     lock_acquire(&process->lock);
     process->exited = true;
     list_for_each_entry (thread, &process->threads, process_link) {
@@ -131,7 +128,7 @@ int host_process_bind(struct host_process *process, pid_t pid) {
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
     }
     process->watch =
-        (struct poller_watch){.fd = pidfd, .fn = process_exited, .arg = process, .events = EPOLLIN};
+        (struct poller_watch){.fd = pidfd, .fn = process_exited, .arg = process, .events = EPOLLIN | EPOLLONESHOT};
     lock_release(&process->lock);
     result = poller_add(&process->watch);
     return result;
