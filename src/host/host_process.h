@@ -121,6 +121,8 @@ int MUST_CHECK host_thread_fpstate_write(struct host_thread *thread, const void 
 
 /* The next resume starts with the processor's initial extended state (as a signal handler does). */
 void host_thread_fpstate_reset(struct host_thread *thread);
+/* It was asked for since the last event: the host frame's state is not the guest's any more. */
+bool host_thread_fpstate_is_reset(const struct host_thread *thread);
 
 /* ---- clone (own kernel thread of the parent; it waits in its slot) ---- */
 

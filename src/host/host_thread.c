@@ -317,6 +317,10 @@ int host_thread_fpstate_write(struct host_thread *thread, const void *buffer, si
     return copied == (ssize_t)size ? 0 : -EFAULT;
 }
 
+bool host_thread_fpstate_is_reset(const struct host_thread *thread) {
+    return thread->fpstate_reset;
+}
+
 void host_thread_fpstate_reset(struct host_thread *thread) {
     thread->fpstate_reset = true;
 }

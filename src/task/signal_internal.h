@@ -54,6 +54,10 @@ enum signal_verdict signal_next(struct task *current, struct signal_info *info,
                                 struct user_sigaction *action);
 /* A handler's frame has been pushed: its mask comes into force. */
 void signal_handler_started(struct task *current, const struct user_sigaction *action, int signal);
+/* sigframe_x86_64.c: pushes a frame for `action` and points the registers at the handler; `mask` is
+ * what the handler's return restores. -EFAULT: the frame cannot be written. */
+int MUST_CHECK sigframe_push(struct task *current, const struct user_sigaction *action,
+                             const struct signal_info *info, kernel_sigset mask);
 /* A frame could not be pushed or popped: SIGSEGV, fatal when it was SIGSEGV that failed. */
 void signal_frame_failed(struct task *current, int signal);
 void signal_info_to_user(const struct signal_info *info, siginfo_t *user);

@@ -432,12 +432,19 @@ void posix_timers_stop(struct posix_timers *timers);
 struct rest *rest_new(void); /* NULL: out of memory */
 void rest_free(struct rest *rest);
 
-/* sigframe.c: pushes a frame for `action` and points the registers at the handler. -EFAULT: the
- * frame cannot be written. */
-int MUST_CHECK sigframe_push(struct task *current, const struct user_sigaction *action,
-                             const struct signal_info *info, kernel_sigset mask);
-/* rt_sigreturn(2): -EFAULT for a bad frame. */
-int MUST_CHECK sigframe_pop(struct task *current);
+/* ---- sigframe_x86_64.c ---- */
+
+/* rt_sigreturn(2): the registers are as the frame says and call.number is TASK_CALL_DONE; a bad
+ * frame raises SIGSEGV. */
+void signal_return(struct task *current);
+/* sigaltstack(2), with sp the guest's stack pointer. -EPERM on that stack, -EINVAL, -ENOMEM. */
+int MUST_CHECK signal_stack_set(struct task *current, const struct user_sigaltstack *stack,
+                                uint64_t sp, uint64_t minimum);
+/* As sigaltstack(2) reports it but for SS_ONSTACK. */
+struct user_sigaltstack signal_stack_get(const struct task *current);
+/* Is sp on that alternate stack (never, with SS_AUTODISARM)? */
+bool signal_on_stack(const struct user_sigaltstack *stack, uint64_t sp);
+void signal_stack_reset(struct user_sigaltstack *stack); /* none: exec, new threads */
 
 /* ---- clone.c, exec.c, exit.c, wait.c ---- */
 
