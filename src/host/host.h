@@ -8,6 +8,7 @@
 
 #include "host/host_fd.h"
 #include "host/host_process.h"
+#include "host/jail.h"
 #include "host/poller.h"
 #include "host/wait.h"
 

@@ -1,0 +1,31 @@
+/*
+ * The kernel process's own jail (design §7). Order at start: host_proc_setup(); a host_tree_open()
+ * for each host directory that the guest shall see; host_job_new(); then host_jail_enter(), after
+ * which no path of the host can be named any more.
+ */
+#ifndef STARLING_JAIL_H
+#define STARLING_JAIL_H
+
+#include <stdbool.h>
+
+#include "base/compiler.h"
+
+/*
+ * A host directory (or file) as a descriptor that keeps working in the jail: where the host lets
+ * us, a private copy of the mount tree below `path`, read-only unless `writable`, without devices
+ * and set-user-id; else a plain O_PATH descriptor. -errno.
+ */
+int MUST_CHECK host_tree_open(const char *path, bool writable);
+
+struct host_jail {
+    bool writable; /* some tree is writable: the calls that change files stay open */
+    bool network;  /* --net host: sockets stay open */
+};
+/*
+ * An empty root, no capabilities, no new privileges, and a list of calls (seccomp) for every
+ * thread. What the host refuses is logged at info level and told by `starling doctor`; -errno only
+ * when nothing at all confines us.
+ */
+int MUST_CHECK host_jail_enter(const struct host_jail *jail);
+
+#endif
