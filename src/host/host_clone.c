@@ -301,7 +301,10 @@ int host_process_create(struct host_job *job, struct host_process **process,
         return 0;
     }
     pthread_mutex_lock(&job->zygote_mutex);
-    result = host_process_clone(job->zygote, false, false, 0, process, aspace, thread);
+    result = host_job_notifier_start_locked(job);
+    if (result == 0) {
+        result = host_process_clone(job->zygote, false, false, 0, process, aspace, thread);
+    }
     pthread_mutex_unlock(&job->zygote_mutex);
     if (result == 0) {
         memset(&(*thread)->regs, 0, sizeof((*thread)->regs));

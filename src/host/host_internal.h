@@ -73,6 +73,7 @@ struct host_job {
     pid_t zygote_pid;
     int notify_fd; /* seccomp's listener; -1: none */
     pthread_t notifier;
+    bool notifier_runs;           /* guarded by zygote_mutex */
     pthread_mutex_t zygote_mutex; /* who may command the zygote, which is trusted to answer */
     struct host_thread *zygote;   /* owned */
 };
@@ -103,6 +104,9 @@ void host_thread_mark_dead(struct host_thread *thread);
 
 /* host_job.c */
 struct host_job *host_job_get(struct host_job *job);
+/* With zygote_mutex held: starts the notifier with the first guest, so that it is born in the jail
+ * (capabilities are a thread's). */
+int MUST_CHECK host_job_notifier_start_locked(struct host_job *job);
 bool host_job_pid_in_use(struct host_job *job, pid_t pid);
 
 /* host_proc.c: a file below the /proc of our own pid namespace, read-only unless flags say more;

@@ -124,23 +124,33 @@ static void *notifier_main(void *arg) {
     return NULL;
 }
 
-static int notifier_start(struct host_job *job, int listener_fd) {
+/* Takes the listener out of the zygote, which cannot send it: its filter is on. */
+static int take_listener(struct host_job *job, int listener_fd) {
     int pidfd = (int)syscall(SYS_pidfd_open, job->zygote_pid, 0);
-    sigset_t all, old;
-    pthread_attr_t attr;
-    int result;
+    int result = 0;
 
     if (pidfd < 0) {
         return -errno;
     }
     job->notify_fd = (int)syscall(SYS_pidfd_getfd, pidfd, listener_fd, 0);
-    result = job->notify_fd < 0 ? -errno : 0;
-    close(pidfd);
-    if (result) {
-        return result;
+    if (job->notify_fd < 0) {
+        result = -errno;
+    } else {
+        /* The waker's core is where we answer from; hosts before 6.6 do without. */
+        ioctl(job->notify_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
     }
-    /* The waker's core is where we answer from; older hosts do without. */
-    ioctl(job->notify_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+    close(pidfd);
+    return result;
+}
+
+int host_job_notifier_start_locked(struct host_job *job) {
+    sigset_t all, old;
+    pthread_attr_t attr;
+    int result;
+
+    if (job->notifier_runs) {
+        return 0;
+    }
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     pthread_attr_init(&attr);
@@ -148,6 +158,7 @@ static int notifier_start(struct host_job *job, int listener_fd) {
     result = -pthread_create(&job->notifier, &attr, notifier_main, job);
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    job->notifier_runs = result == 0;
     return result;
 }
 
@@ -300,7 +311,7 @@ struct host_job *host_job_new(void) {
         host_aspace_put(aspace);
     }
     if (result == 0) {
-        result = notifier_start(job, report->listener_fd);
+        result = take_listener(job, report->listener_fd);
     }
     munmap(report, sizeof(*report));
     if (result) {

@@ -127,8 +127,8 @@ int host_process_bind(struct host_process *process, pid_t pid) {
     if (process->killed) {
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
     }
-    process->watch =
-        (struct poller_watch){.fd = pidfd, .fn = process_exited, .arg = process, .events = EPOLLIN | EPOLLONESHOT};
+    process->watch = (struct poller_watch){
+        .fd = pidfd, .fn = process_exited, .arg = process, .events = EPOLLIN | EPOLLONESHOT};
     lock_release(&process->lock);
     result = poller_add(&process->watch);
     return result;

@@ -40,7 +40,8 @@ int MUST_CHECK host_process_create(struct host_job *job, struct host_process **p
                                    struct host_aspace **aspace, struct host_thread **thread);
 struct host_process *host_process_new_mock(struct host_job *job);
 struct host_process *host_process_get(struct host_process *process);
-/* The last reference kills, and waits for an on_exit callback that runs just now: hold no lock that such a callback takes. */
+/* The last reference kills, and waits for an on_exit callback that runs just now: hold no lock that
+ * such a callback takes. */
 void host_process_put(struct host_process *process);
 DEFINE_CLEANUP(struct host_process *, host_process_put)
 /* SIGKILL. Idempotent: a second call returns 0 and does nothing. */
