@@ -29,7 +29,6 @@
 #define USER_SS 0x2b
 
 #define RED_ZONE      128
-#define STACK_MIN     2048 /* MINSIGSTKSZ */
 #define AUTODISARM    (1u << 31)
 #define FPSTATE_ALIGN 64
 #define FPSTATE_MAX   16384
@@ -409,7 +408,7 @@ static int sigframe_pop(struct task *current) {
         return result;
     }
     /* Linux ignores what this says. */
-    result = signal_stack_set(current, &uc.stack, regs->rsp, STACK_MIN);
+    result = signal_stack_set(current, &uc.stack, regs->rsp, SIGNAL_STACK_MIN);
     return 0;
 }
 

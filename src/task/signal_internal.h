@@ -60,7 +60,6 @@ int MUST_CHECK sigframe_push(struct task *current, const struct user_sigaction *
                              const struct signal_info *info, kernel_sigset mask);
 /* A frame could not be pushed or popped: SIGSEGV, fatal when it was SIGSEGV that failed. */
 void signal_frame_failed(struct task *current, int signal);
-void signal_info_to_user(const struct signal_info *info, siginfo_t *user);
 
 /* The caller holds group->signal_lock. */
 struct user_sigaction signal_action_locked(struct thread_group *group, int signal);

@@ -355,6 +355,8 @@ void signal_info_kernel(struct signal_info *info, int signal); /* SI_KERNEL */
 void signal_info_user(struct signal_info *info, int signal, int code,
                       struct task *from); /* SI_USER, SI_TKILL */
 void signal_info_fault(struct signal_info *info, int signal, int code, uint64_t address);
+/* The whole as the guest sees it: siginfo_t of sigaction(2). */
+void signal_info_to_user(const struct signal_info *info, siginfo_t *user);
 /* To the group, or to one thread. 0, -EAGAIN (RLIMIT_SIGPENDING). Ignored signals are dropped;
  * wakes whoever shall take it. */
 int MUST_CHECK signal_send_group(struct thread_group *group, const struct signal_info *info);
@@ -437,6 +439,7 @@ void rest_free(struct rest *rest);
 /* rt_sigreturn(2): the registers are as the frame says and call.number is TASK_CALL_DONE; a bad
  * frame raises SIGSEGV. */
 void signal_return(struct task *current);
+#define SIGNAL_STACK_MIN 2048 /* MINSIGSTKSZ of the kernel; libc's is another */
 /* sigaltstack(2), with sp the guest's stack pointer. -EPERM on that stack, -EINVAL, -ENOMEM. */
 int MUST_CHECK signal_stack_set(struct task *current, const struct user_sigaltstack *stack,
                                 uint64_t sp, uint64_t minimum);

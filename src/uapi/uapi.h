@@ -75,6 +75,21 @@ struct user_regs {
         gs_base; /* valid where the event says so; written only through HOST_CALL arch_prctl */
 };
 
+#define NSEC_PER_SEC 1000000000LL
+
+/* A valid time of day or span in ns, cut off at WAIT_FOREVER (292 years). */
+static inline bool timespec_valid(const struct timespec *time) {
+    return time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < NSEC_PER_SEC;
+}
+static inline int64_t timespec_to_ns(const struct timespec *time) {
+    return time->tv_sec >= INT64_MAX / NSEC_PER_SEC
+               ? INT64_MAX
+               : (int64_t)time->tv_sec * NSEC_PER_SEC + time->tv_nsec;
+}
+static inline struct timespec timespec_from_ns(int64_t ns) {
+    return (struct timespec){.tv_sec = ns / NSEC_PER_SEC, .tv_nsec = ns % NSEC_PER_SEC};
+}
+
 struct user_iovec {
     uint64_t base;
     uint64_t len;
