@@ -26,8 +26,12 @@ static inline int host_fd_steal(int *fd) {
     return stolen;
 }
 
-/* openat2(2) with RESOLVE_NO_SYMLINKS|RESOLVE_NO_MAGICLINKS, O_CLOEXEC always; `name` is one
- * component or "". */
+/* Opens /proc/self/fd for the calls that Linux offers by path only (host_reopen and fall-backs on
+ * older hosts): once in the kernel process, after its last fork and before its jail. */
+int MUST_CHECK host_proc_fd_setup(void);
+
+/* openat2(2) with RESOLVE_BENEATH|NO_SYMLINKS|NO_MAGICLINKS; O_CLOEXEC and O_NOFOLLOW always;
+ * `name` is one component, or "" for the directory itself. */
 int MUST_CHECK host_openat(int dirfd, const char *name, int flags, mode_t mode);
 /* statx with AT_SYMLINK_NOFOLLOW (AT_EMPTY_PATH for ""), all basic fields and btime. */
 int MUST_CHECK host_statx(int dirfd, const char *name, struct statx *stat);
@@ -39,6 +43,7 @@ int MUST_CHECK host_faccessat(int dirfd, const char *name, int mode);
 int MUST_CHECK host_mkdirat(int dirfd, const char *name, mode_t mode);
 int MUST_CHECK host_mknodat(int dirfd, const char *name, mode_t mode, dev_t dev);
 int MUST_CHECK host_symlinkat(const char *target, int dirfd, const char *name);
+/* from "": the file of the descriptor itself. */
 int MUST_CHECK host_linkat(int fromfd, const char *from, int tofd, const char *to);
 int MUST_CHECK host_unlinkat(int dirfd, const char *name, int flags);
 int MUST_CHECK host_renameat2(int fromfd, const char *from, int tofd, const char *to,
@@ -82,5 +87,8 @@ ssize_t MUST_CHECK host_getrandom(void *buffer, size_t size);
 ssize_t MUST_CHECK host_getxattr(int fd, const char *name, void *value,
                                  size_t size); /* O_PATH too */
 ssize_t MUST_CHECK host_listxattr(int fd, char *list, size_t size);
+/* Not on O_PATH descriptors. */
+int MUST_CHECK host_setxattr(int fd, const char *name, const void *value, size_t size, int flags);
+int MUST_CHECK host_removexattr(int fd, const char *name);
 
 #endif

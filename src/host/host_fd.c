@@ -1,0 +1,159 @@
+/*
+ * Host descriptors: plain I/O on what is already open, and making descriptors that have no name.
+ * host_path.c has the calls that take a name.
+ *
+ * Owns nothing. Every function returns 0/positive or -errno. A call that a host signal interrupted
+ * before it did anything is made again: the only signals the kernel process gets are its own.
+ */
+#include "host/host_fd.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define RETRY(expression)                                                                          \
+    ({                                                                                             \
+        __typeof__(expression) retry_;                                                             \
+        do {                                                                                       \
+            retry_ = (expression);                                                                 \
+        } while (retry_ < 0 && errno == EINTR);                                                    \
+        retry_ < 0 ? -errno : retry_;                                                              \
+    })
+
+/* Never again after EINTR: Linux has released the number by then (close(2)). */
+int host_close(int fd) {
+    if (close(fd) < 0 && errno != EINTR) {
+        return -errno;
+    }
+    return 0;
+}
+
+int host_fstat(int fd, struct stat *stat) {
+    return fstat(fd, stat) < 0 ? -errno : 0;
+}
+
+int host_fstatfs(int fd, struct statfs *stat) {
+    return (int)RETRY(fstatfs(fd, stat));
+}
+
+ssize_t host_getdents64(int fd, void *buffer, size_t size) {
+    return (ssize_t)RETRY(syscall(SYS_getdents64, fd, buffer, size));
+}
+
+ssize_t host_read(int fd, void *buffer, size_t size) {
+    return RETRY(read(fd, buffer, size));
+}
+
+ssize_t host_write(int fd, const void *buffer, size_t size) {
+    return RETRY(write(fd, buffer, size));
+}
+
+ssize_t host_pread(int fd, void *buffer, size_t size, off_t offset) {
+    return RETRY(pread(fd, buffer, size, offset));
+}
+
+ssize_t host_pwrite(int fd, const void *buffer, size_t size, off_t offset) {
+    return RETRY(pwrite(fd, buffer, size, offset));
+}
+
+ssize_t host_read_flags(int fd, void *buffer, size_t size, off_t offset, int flags) {
+    struct iovec iov = {.iov_base = buffer, .iov_len = size};
+
+    return RETRY(preadv2(fd, &iov, 1, offset, flags));
+}
+
+ssize_t host_write_flags(int fd, const void *buffer, size_t size, off_t offset, int flags) {
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)buffer, .iov_len = size};
+
+    return RETRY(pwritev2(fd, &iov, 1, offset, flags));
+}
+
+off_t host_lseek(int fd, off_t offset, int whence) {
+    off_t result = lseek(fd, offset, whence);
+
+    return result < 0 ? -errno : result;
+}
+
+int host_ftruncate(int fd, off_t size) {
+    return RETRY(ftruncate(fd, size));
+}
+
+int host_fallocate(int fd, int mode, off_t offset, off_t size) {
+    return RETRY(fallocate(fd, mode, offset, size));
+}
+
+int host_fsync(int fd, bool data_only) {
+    return RETRY(data_only ? fdatasync(fd) : fsync(fd));
+}
+
+int host_fadvise(int fd, off_t offset, off_t size, int advice) {
+    return -posix_fadvise(fd, offset, size, advice);
+}
+
+ssize_t host_copy_file_range(int from, off_t *from_offset, int to, off_t *to_offset, size_t size) {
+    return RETRY(copy_file_range(from, from_offset, to, to_offset, size, 0));
+}
+
+ssize_t host_splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t size,
+                    unsigned flags) {
+    return RETRY(splice(from, from_offset, to, to_offset, size, flags));
+}
+
+ssize_t host_tee(int from, int to, size_t size, unsigned flags) {
+    return RETRY(tee(from, to, size, flags));
+}
+
+int host_memfd_create(const char *name, unsigned flags) {
+    int fd = memfd_create(name, flags | MFD_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
+int host_pipe(int fds[2]) {
+    return pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+int host_socketpair(int domain, int type, int protocol, int fds[2]) {
+    return socketpair(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol, fds) < 0 ? -errno : 0;
+}
+
+int host_dup(int fd) {
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    return copy < 0 ? -errno : copy;
+}
+
+int host_fcntl(int fd, int command, uintptr_t argument) {
+    return RETRY(fcntl(fd, command, argument));
+}
+
+int host_ioctl(int fd, unsigned long request, void *argument) {
+    return RETRY(ioctl(fd, request, argument));
+}
+
+uint32_t host_poll_now(int fd, uint32_t events) {
+    /* POLL* and EPOLL* have the same values up to POLLRDHUP (epoll_ctl(2), poll(2)). */
+    struct pollfd entry = {.fd = fd, .events = (short)(events & 0x3fff)};
+    int result;
+
+    do {
+        result = poll(&entry, 1, 0);
+    } while (result < 0 && errno == EINTR);
+    if (result < 0) {
+        return EPOLLERR;
+    }
+    return entry.revents & POLLNVAL ? EPOLLERR : (uint16_t)entry.revents;
+}
+
+ssize_t host_getrandom(void *buffer, size_t size) {
+    return RETRY(getrandom(buffer, size, 0));
+}

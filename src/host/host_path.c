@@ -1,0 +1,361 @@
+/*
+ * Host files by name. Every name is one component below a directory descriptor, and no host symlink
+ * is ever followed: openat2(2) with RESOLVE_BENEATH|NO_SYMLINKS|NO_MAGICLINKS, or O_NOFOLLOW on one
+ * checked component where the host has no openat2.
+ *
+ * Owns one descriptor: /proc/self/fd as it was before the jail, for the few calls that Linux offers
+ * by path only. Where a newer call (fchmodat2, getxattrat) or "." of a directory does the same,
+ * that is used.
+ */
+#include "host/host_fd.h"
+
+#include <errno.h>
+#include <linux/openat2.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+#ifndef SYS_getxattrat
+#define SYS_getxattrat 464
+#endif
+#ifndef SYS_listxattrat
+#define SYS_listxattrat 465
+#endif
+
+/* getxattrat(2)'s argument (Linux 6.13). */
+struct xattr_args_ {
+    uint64_t value;
+    uint32_t size, flags;
+};
+
+static _Atomic int proc_fd = -1; /* O_PATH of /proc/self/fd; -1: not open */
+static _Atomic bool no_openat2, no_fchmodat2, no_xattrat;
+
+int host_proc_fd_setup(void) {
+    int fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0) {
+        return -errno;
+    }
+    /* After a fork the old one names the parent's descriptors. */
+    int old = atomic_exchange(&proc_fd, fd);
+
+    if (old >= 0) {
+        (void)host_close(old);
+    }
+    return 0;
+}
+
+static int proc_fd_get(void) {
+    int fd = atomic_load_explicit(&proc_fd, memory_order_acquire);
+
+    if (fd < 0) {
+        int error = host_proc_fd_setup();
+
+        if (error) {
+            return error;
+        }
+        fd = atomic_load(&proc_fd);
+    }
+    return fd;
+}
+
+/* A call that the host does not have, or that its seccomp policy answers for it. */
+static bool call_missing(int error) {
+    return error == ENOSYS || error == EPERM;
+}
+
+/* The VFS gives single components only; a slash or ".." here would be an escape, so it is checked
+ * where the host call is made. */
+static bool name_is_component(const char *name) {
+    return strcmp(name, "..") != 0 && !strchr(name, '/');
+}
+
+int host_openat(int dirfd, const char *name, int flags, mode_t mode) {
+    if (!name_is_component(name)) {
+        return -EINVAL;
+    }
+    if (!*name) {
+        name = "."; /* a directory, again with other rights */
+    }
+    flags |= O_CLOEXEC | O_NOFOLLOW;
+    if (!atomic_load_explicit(&no_openat2, memory_order_relaxed)) {
+        struct open_how how = {
+            .flags = (uint64_t)(unsigned)flags,
+            .mode = flags & (O_CREAT | __O_TMPFILE) ? mode & 07777 : 0,
+            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+        };
+        int tries = 0;
+
+        for (;;) {
+            long fd = syscall(SYS_openat2, dirfd, name, &how, sizeof(how));
+
+            if (fd >= 0) {
+                return (int)fd;
+            }
+            if (errno == EINTR || (errno == EAGAIN && tries++ < 64)) {
+                continue; /* EAGAIN: a rename on the host raced with the walk */
+            }
+            if (errno == ENOSYS) {
+                atomic_store_explicit(&no_openat2, true, memory_order_relaxed);
+                break;
+            }
+            if (errno == EPERM) {
+                break; /* O_NOATIME, an append-only file, or a policy: openat gives the answer */
+            }
+            return -errno;
+        }
+    }
+    for (;;) {
+        int fd = openat(dirfd, name, flags, mode);
+
+        if (fd >= 0) {
+            return fd;
+        }
+        if (errno != EINTR) {
+            return -errno;
+        }
+    }
+}
+
+int host_statx(int dirfd, const char *name, struct statx *stat) {
+    if (!name_is_component(name)) {
+        return -EINVAL;
+    }
+    int flags = AT_SYMLINK_NOFOLLOW | AT_STATX_SYNC_AS_STAT | (*name ? 0 : AT_EMPTY_PATH);
+
+    return statx(dirfd, name, flags, STATX_BASIC_STATS | STATX_BTIME, stat) < 0 ? -errno : 0;
+}
+
+ssize_t host_readlinkat(int dirfd, const char *name, char *buffer, size_t size) {
+    ssize_t length = readlinkat(dirfd, name, buffer, size);
+
+    return length < 0 ? -errno : length;
+}
+
+int host_faccessat(int dirfd, const char *name, int mode) {
+    int flags = AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH);
+
+    return faccessat(dirfd, name, mode, flags) < 0 ? -errno : 0;
+}
+
+int host_mkdirat(int dirfd, const char *name, mode_t mode) {
+    if (!name_is_component(name)) {
+        return -EINVAL;
+    }
+    return mkdirat(dirfd, name, mode) < 0 ? -errno : 0;
+}
+
+int host_mknodat(int dirfd, const char *name, mode_t mode, dev_t dev) {
+    if (!name_is_component(name)) {
+        return -EINVAL;
+    }
+    return mknodat(dirfd, name, mode, dev) < 0 ? -errno : 0;
+}
+
+int host_symlinkat(const char *target, int dirfd, const char *name) {
+    if (!name_is_component(name)) {
+        return -EINVAL;
+    }
+    return symlinkat(target, dirfd, name) < 0 ? -errno : 0;
+}
+
+int host_linkat(int fromfd, const char *from, int tofd, const char *to) {
+    if (!name_is_component(from) || !name_is_component(to)) {
+        return -EINVAL;
+    }
+    if (*from) {
+        return linkat(fromfd, from, tofd, to, 0) < 0 ? -errno : 0;
+    }
+    /* AT_EMPTY_PATH asks for CAP_DAC_READ_SEARCH on older hosts; the magic link does not. */
+    if (linkat(fromfd, "", tofd, to, AT_EMPTY_PATH) == 0) {
+        return 0;
+    }
+    if (errno != ENOENT && errno != EPERM) {
+        return -errno;
+    }
+    char number[16];
+    int proc = proc_fd_get();
+
+    if (proc < 0) {
+        return proc;
+    }
+    snprintf(number, sizeof(number), "%d", fromfd);
+    return linkat(proc, number, tofd, to, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
+int host_unlinkat(int dirfd, const char *name, int flags) {
+    if (!name_is_component(name)) {
+        return -EINVAL;
+    }
+    return unlinkat(dirfd, name, flags) < 0 ? -errno : 0;
+}
+
+int host_renameat2(int fromfd, const char *from, int tofd, const char *to, unsigned flags) {
+    if (!name_is_component(from) || !name_is_component(to)) {
+        return -EINVAL;
+    }
+    return renameat2(fromfd, from, tofd, to, flags) < 0 ? -errno : 0;
+}
+
+int host_fchmod(int fd, mode_t mode) {
+    if (fchmod(fd, mode) == 0) {
+        return 0;
+    }
+    if (errno != EBADF) {
+        return -errno;
+    }
+    if (!atomic_load_explicit(&no_fchmodat2, memory_order_relaxed)) {
+        if (syscall(SYS_fchmodat2, fd, "", mode, AT_EMPTY_PATH) == 0) {
+            return 0;
+        }
+        if (errno == ENOSYS) {
+            atomic_store_explicit(&no_fchmodat2, true, memory_order_relaxed);
+        }
+        if (!call_missing(errno)) {
+            return -errno;
+        }
+    }
+    char number[16];
+    int proc = proc_fd_get();
+
+    if (proc < 0) {
+        return proc;
+    }
+    snprintf(number, sizeof(number), "%d", fd);
+    return fchmodat(proc, number, mode, 0) < 0 ? -errno : 0;
+}
+
+int host_fchown(int fd, uid_t uid, gid_t gid) {
+    return fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+int host_utimens(int fd, const struct timespec times[2]) {
+    if (utimensat(fd, "", times, AT_EMPTY_PATH) == 0) {
+        return 0;
+    }
+    if (errno != EINVAL && errno != ENOENT) {
+        return -errno;
+    }
+    /* Before Linux 5.8 there was no AT_EMPTY_PATH here. */
+    char number[16];
+    int proc = proc_fd_get();
+
+    if (proc < 0) {
+        return proc;
+    }
+    snprintf(number, sizeof(number), "%d", fd);
+    return utimensat(proc, number, times, 0) < 0 ? -errno : 0;
+}
+
+int host_reopen(int fd, int flags) {
+    if (flags & O_DIRECTORY) {
+        return host_openat(fd, "", flags, 0);
+    }
+    char number[16];
+    int proc = proc_fd_get();
+
+    if (proc < 0) {
+        return proc;
+    }
+    snprintf(number, sizeof(number), "%d", fd);
+    for (;;) {
+        int again = openat(proc, number, flags | O_CLOEXEC);
+
+        if (again >= 0) {
+            return again;
+        }
+        if (errno != EINTR) {
+            return -errno;
+        }
+    }
+}
+
+/*
+ * Extended attributes of an O_PATH descriptor: by getxattrat(2) where the host has it; else the
+ * file is opened for reading, which only regular files and directories can bear.
+ */
+static int reopen_for_xattr(int fd) {
+    struct stat stat;
+    int error = host_fstat(fd, &stat);
+
+    if (error) {
+        return error;
+    }
+    if (S_ISDIR(stat.st_mode)) {
+        return host_reopen(fd, O_RDONLY | O_DIRECTORY);
+    }
+    if (S_ISREG(stat.st_mode)) {
+        return host_reopen(fd, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    }
+    return -EOPNOTSUPP;
+}
+
+ssize_t host_getxattr(int fd, const char *name, void *value, size_t size) {
+    ssize_t length = fgetxattr(fd, name, value, size);
+
+    if (length >= 0 || errno != EBADF) {
+        return length < 0 ? -errno : length;
+    }
+    if (!atomic_load_explicit(&no_xattrat, memory_order_relaxed)) {
+        struct xattr_args_ args = {.value = (uint64_t)(uintptr_t)value, .size = (uint32_t)size};
+
+        length = syscall(SYS_getxattrat, fd, "", AT_EMPTY_PATH, name, &args, sizeof(args));
+        if (length >= 0) {
+            return length;
+        }
+        if (!call_missing(errno)) {
+            return -errno;
+        }
+        atomic_store_explicit(&no_xattrat, true, memory_order_relaxed);
+    }
+    int CLEANUP(host_fd) readable = reopen_for_xattr(fd);
+
+    if (readable < 0) {
+        return readable;
+    }
+    length = fgetxattr(readable, name, value, size);
+    return length < 0 ? -errno : length;
+}
+
+ssize_t host_listxattr(int fd, char *list, size_t size) {
+    ssize_t length = flistxattr(fd, list, size);
+
+    if (length >= 0 || errno != EBADF) {
+        return length < 0 ? -errno : length;
+    }
+    if (!atomic_load_explicit(&no_xattrat, memory_order_relaxed)) {
+        length = syscall(SYS_listxattrat, fd, "", AT_EMPTY_PATH, list, size);
+        if (length >= 0) {
+            return length;
+        }
+        if (!call_missing(errno)) {
+            return -errno;
+        }
+        atomic_store_explicit(&no_xattrat, true, memory_order_relaxed);
+    }
+    int CLEANUP(host_fd) readable = reopen_for_xattr(fd);
+
+    if (readable < 0) {
+        return readable;
+    }
+    length = flistxattr(readable, list, size);
+    return length < 0 ? -errno : length;
+}
+
+/* Only what a guest may set: user.* on what is open for reading or writing. */
+int host_setxattr(int fd, const char *name, const void *value, size_t size, int flags) {
+    return fsetxattr(fd, name, value, size, flags) < 0 ? -errno : 0;
+}
+
+int host_removexattr(int fd, const char *name) {
+    return fremovexattr(fd, name) < 0 ? -errno : 0;
+}
