@@ -56,11 +56,17 @@ struct host_thread {
     _Atomic bool dead;
     _Atomic int clone_expected; /* the notifier may let one clone with clone_flags pass */
     uint64_t clone_flags;
-    int cpu;        /* pairing: where both threads run; -1: anywhere */
-    int kernel_cpu; /* where the kernel thread was last put */
+    /* pairing.c */
+    int cpu;                  /* where both threads belong, by its index; -1: anywhere */
+    int kernel_cpu;           /* where they were last pinned */
+    int running_cpu, crowded; /* own kernel thread only */
+    _Atomic bool in_user, unpinned;
+    _Atomic uint32_t turns; /* how often the guest was let run */
+    uint32_t tick_turns;    /* event thread only */
     /* own kernel thread only */
     struct user_regs regs;
     bool regs_changed;
+    bool call_sleeps; /* the ordered host calls end with one that may block */
     bool fpstate_reset;
     uint64_t fpstate, fpstate_size;
 };
@@ -136,8 +142,8 @@ int MUST_CHECK filter_install(uint64_t stub_base, bool death_signal, int *listen
 
 /* pairing.c */
 void pairing_assign(struct host_thread *thread, const struct host_thread *near);
-void pairing_release(struct host_thread *thread);
-void pairing_apply(struct host_thread *thread);
+void pairing_enter(struct host_thread *thread, bool sleeps);
+void pairing_leave(struct host_thread *thread);
 
 /* host_futex.c */
 void host_futex_wake(_Atomic uint32_t *word, int count);

@@ -71,7 +71,6 @@ void host_thread_put(struct host_thread *thread) {
     list_del(&thread->process_link);
     lock_release(&process->lock);
     if (!thread->mock) {
-        pairing_release(thread);
         host_aspace_slot_free(thread->aspace, thread->index);
     }
     pthread_mutex_destroy(&thread->start_mutex);
@@ -162,18 +161,22 @@ int host_thread_hand_over(struct host_thread *thread, enum slot_command command)
     if (result) {
         return result;
     }
-    pairing_apply(thread);
+    pairing_enter(thread, command == SLOT_CALLS && thread->call_sleeps);
     thread->slot->command = command;
     if (atomic_load(&thread->dead) ||
         !atomic_compare_exchange_strong(turn_of(thread), &expected, SLOT_GUEST)) {
         atomic_store(&thread->dead, true);
+        pairing_leave(thread);
         return -ESRCH;
     }
     host_futex_wake(turn_of(thread), 1);
+    if (command != SLOT_EXIT_THREAD) {
+        result = wait_for_turn(thread);
+    }
+    pairing_leave(thread);
     if (command == SLOT_EXIT_THREAD) {
         return 0;
     }
-    result = wait_for_turn(thread);
     return result ? result : (int)(fetch32(&thread->slot->event) & 0xff);
 }
 
@@ -230,6 +233,7 @@ int host_thread_calls(struct host_thread *thread, const struct slot_call *calls,
         return kind;
     }
     memcpy(thread->slot->calls, calls, count * sizeof(*calls));
+    thread->call_sleeps = count > 0 && (calls[count - 1].flags & SLOT_CALL_BLOCKING);
     thread->slot->call_count = (uint32_t)count;
     kind = host_thread_hand_over(thread, SLOT_CALLS);
     if (kind < 0) {

@@ -109,6 +109,7 @@ struct slot_regs {
 struct slot {
     _Alignas(64) uint32_t turn; /* futex word of both directions */
     uint32_t work; /* written by the kernel: the stub must not start a blocking direct call */
+    uint32_t cpu;  /* where the stub ran when it reported */
     uint32_t event;
     uint32_t command;
     struct slot_regs regs;
