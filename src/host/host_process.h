@@ -99,6 +99,13 @@ int64_t MUST_CHECK host_thread_call(struct host_thread *thread, long number, uin
  */
 int MUST_CHECK host_thread_send_fd(struct host_thread *thread, int fd);
 
+/*
+ * Puts at most SLOT_BOUNCE_SIZE bytes where the stub can see them and returns their guest address,
+ * for host calls that take a pointer; valid until the next use. The guest may change them. 0: a
+ * mock.
+ */
+uint64_t MUST_CHECK host_thread_bounce(struct host_thread *thread, const void *data, size_t size);
+
 /* Any thread: makes a thread in user mode report SLOT_EVENT_KICK soon; harmless when it is not. */
 void host_thread_kick(struct host_thread *thread);
 /* Orders exit; kills nothing. Own kernel thread, as its last act on the host thread. */

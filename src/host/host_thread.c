@@ -285,6 +285,15 @@ int host_thread_send_fd(struct host_thread *thread, int fd) {
     return 0;
 }
 
+uint64_t host_thread_bounce(struct host_thread *thread, const void *data, size_t size) {
+    if (thread->mock || size > SLOT_BOUNCE_SIZE) {
+        return 0;
+    }
+    memcpy(thread->slot->bounce, data, size);
+    return thread->aspace->stub_base + STUB_SLOTS_OFFSET + thread->index * STUB_SLOT_STRIDE +
+           offsetof(struct slot, bounce);
+}
+
 void host_thread_kick(struct host_thread *thread) {
     pid_t tid = atomic_load(&thread->tid);
 
