@@ -6,14 +6,17 @@
 #ifndef STARLING_AUTH_H
 #define STARLING_AUTH_H
 
+#include <linux/capability.h>
+#include <linux/securebits.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/base.h"
 #include "uapi/uapi.h"
 
-#define CAPABILITIES_ALL ((1ULL << 41) - 1) /* CAP_LAST_CAP is 40, capabilities(7) */
-#define NGROUPS_LIMIT    65536
+#define CAPABILITIES_ALL  ((1ULL << 41) - 1) /* CAP_LAST_CAP is 40, capabilities(7) */
+#define NGROUPS_LIMIT     65536
+#define RLIMIT_NOFILE_MAX (1U << 20) /* /proc/sys/fs/nr_open */
 
 struct credentials {
     struct ref ref;
@@ -38,6 +41,19 @@ bool credentials_in_group(const struct credentials *creds, gid_t gid); /* fsgid 
  * of `new` changed. */
 void credentials_fix_capabilities(const struct credentials *old, struct credentials *new);
 
+/* setfsuid(2): the file system capabilities follow the fsuid to and from 0. */
+void credentials_fix_fs_capabilities(const struct credentials *old, struct credentials *new);
+/*
+ * execve(2), capabilities(7) "Transformation of capabilities during execve()": the credentials of
+ * the new program. `uid`, `gid`: the file's, when its set-user-ID, set-group-ID bit counts (the
+ * caller has looked at no_new_privs and the mount), else -1. *secure: what AT_SECURE says. NULL:
+ * out of memory.
+ */
+struct credentials *credentials_exec(const struct credentials *old, uid_t uid, gid_t gid,
+                                     bool *secure);
+/* Replaces the supplementary groups of private credentials: sorted copy. -ENOMEM. */
+int MUST_CHECK credentials_set_groups(struct credentials *creds, const gid_t *groups, size_t count);
+
 /* prlimit(2): one set per thread group, shared by its tasks. */
 struct rlimits {
     struct lock lock;                     /* class CREDS */
@@ -46,6 +62,9 @@ struct rlimits {
 void rlimits_init_default(struct rlimits *limits);
 void rlimits_copy(struct rlimits *to, struct rlimits *from);
 uint64_t rlimits_get(struct rlimits *limits, int resource); /* the soft limit */
+/* Both limits as they are. */
+struct rlimit64 rlimits_both(struct rlimits *limits, int resource);
+/* `new`, `old` may be NULL. -EINVAL, -EPERM. */
 int MUST_CHECK rlimits_change(struct rlimits *limits, int resource, const struct rlimit64 *new,
                               struct rlimit64 *old, bool may_raise);
 

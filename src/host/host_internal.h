@@ -109,7 +109,6 @@ int MUST_CHECK host_thread_ensure_started(struct host_thread *thread);
 void host_thread_mark_dead(struct host_thread *thread);
 
 /* host_job.c */
-struct host_job *host_job_get(struct host_job *job);
 /* With zygote_mutex held: starts the notifier with the first guest, so that it is born in the jail
  * (capabilities are a thread's). */
 int MUST_CHECK host_job_notifier_start_locked(struct host_job *job);

@@ -29,6 +29,7 @@ int MUST_CHECK host_proc_setup(void);
 struct host_job *host_job_new_mock(void); /* ERR_PTR */
 /* The real one: starts the zygote. See host_job.c for the start of the kernel process. */
 struct host_job *host_job_new(void);
+struct host_job *host_job_get(struct host_job *job);
 void host_job_put(struct host_job *job); /* kills what still runs */
 DEFINE_CLEANUP(struct host_job *, host_job_put)
 

@@ -125,6 +125,10 @@ struct memory_manager *memory_manager_fork(struct memory_manager *mm, struct hos
     return child;
 }
 
+bool memory_manager_is_shared(const struct memory_manager *mm) {
+    return atomic_load(&mm->ref.count) > 1;
+}
+
 struct host_aspace *memory_manager_aspace(const struct memory_manager *mm) {
     return mm->aspace;
 }

@@ -67,6 +67,8 @@ struct memory_manager *memory_manager_new(struct host_aspace *aspace);
 struct memory_manager *memory_manager_get(struct memory_manager *mm);
 void memory_manager_put(struct memory_manager *mm);
 DEFINE_CLEANUP(struct memory_manager *, memory_manager_put)
+/* Does anybody but one task use it? */
+bool memory_manager_is_shared(const struct memory_manager *mm);
 /* fork: a copy of the tree for the child's host_aspace (honours MADV_DONTFORK). The caller holds
  * the parent's change token. */
 struct memory_manager *memory_manager_fork(struct memory_manager *mm, struct host_aspace *aspace);

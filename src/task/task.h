@@ -88,17 +88,15 @@ void kernel_put(struct kernel *kernel);
 DEFINE_CLEANUP(struct kernel *, kernel_put)
 struct task *kernel_get_task(struct kernel *kernel,
                              pid_t pid); /* takes pids_lock; owned, or NULL */
-/* Each task that is alive (thread group leaders only, or all), with its reference, without the lock
- * held: a snapshot in pid order, NULL-terminated, malloc'ed; each entry owned. For /proc and
- * kill(-1). */
+/* A snapshot in pid order, NULL-terminated, malloc'ed; each entry owned. All tasks that have not
+ * exited; or the leaders, zombies among them, for /proc and kill(-1). */
 struct task **kernel_tasks(struct kernel *kernel, bool leaders_only);
 
 /* The group of that id, even when its leader has exited; owned, or NULL. Takes pids_lock. */
 struct thread_group *kernel_get_thread_group(struct kernel *kernel, pid_t pid);
 /* 0 when no task is left, -ETIMEDOUT, or -ERESTARTSYS. */
 int MUST_CHECK kernel_wait_idle(struct kernel *kernel, deadline_ns deadline);
-/* Every process but the init dies by SIGKILL, then the init: for --timeout and the launcher's end.
- */
+/* Every process dies by SIGKILL: for --timeout and the launcher's end. */
 void kernel_kill_all(struct kernel *kernel);
 
 /* rest.c: is this task asked to its user boundary? For calls that look at an interruption by
@@ -119,10 +117,12 @@ struct thread_group {
     struct ref ref;
     struct kernel *kernel;        /* owned; immutable */
     struct host_process *process; /* owned; changed only by exec, under signal_lock */
+    struct process_watch *watch;  /* thread_group.c: tells of the end of process */
     pid_t leader;                 /* immutable: the id of the group, getpid(2) */
     struct list_head tasks; /* weak, links task->group_link. Changed with pids_lock (write) and
                                signal_lock held: either is enough to read */
     size_t task_count;      /* likewise */
+    _Atomic size_t live;    /* tasks that have not begun to exit */
 
     /* guarded by kernel->pids_lock */
     struct thread_group *parent; /* weak; NULL for init; cleared or changed before it is freed */
@@ -162,6 +162,7 @@ struct thread_group {
         int64_t user, system;
         uint64_t minor_faults, major_faults, max_rss;
     } dead_usage, children_usage;
+    bool accounted;        /* guarded by signal_lock: dead_usage holds what `process` used */
     int64_t start_time_ns; /* CLOCK_BOOTTIME */
     _Atomic int oom_score_adj, dumpable;
 };
@@ -173,14 +174,11 @@ void thread_group_put(struct thread_group *group);
 DEFINE_CLEANUP(struct thread_group *, thread_group_put)
 /* Takes the task out; when it was the last, the host process is killed (once). */
 void thread_group_remove(struct thread_group *group, struct task *task);
-/* exec: the group's host process is another one from now on; the old one is the caller's to kill.
- * Takes a reference. */
+/* exec: the group's host process is another one from now on; what the old one used is accounted;
+ * killing that is the caller's. Takes a reference. */
 int MUST_CHECK thread_group_set_process(struct thread_group *group, struct host_process *process);
 /* The group's host process; owned. */
 struct host_process *thread_group_process(struct thread_group *group);
-/* The parent's child_wait and SIGCHLD for a stop or a continue of this group (CLD_STOPPED,
- * CLD_CONTINUED; status: the signal). No lock held. */
-void thread_group_notify_parent(struct thread_group *group, int code, int status);
 
 /* ---- task.c ---- */
 
@@ -257,6 +255,7 @@ struct task {
     struct vfork_completion *vfork_wait;
     bool exited;   /* guarded by kernel->pids_lock: not in the group's member set any more */
     bool in_table; /* guarded by kernel->pids_lock */
+    bool finished; /* guarded by kernel->pids_lock: exit.c has dealt with it */
     int nice, sched_policy, sched_priority; /* guarded by lock */
     uint64_t cpu_mask[16];                  /* sched_setaffinity(2): guarded by lock; 0: all */
 };
@@ -456,7 +455,10 @@ struct clone_params {
     int exit_signal;
     uint64_t stack; /* new rsp, 0: the parent's */
     uint64_t tls;
-    struct user_address parent_tid, child_tid, pidfd;
+    struct user_address parent_tid, child_tid;
+    /* Called with the finished child before it runs (pidfds); an error undoes it. May be NULL. */
+    int (*prepare)(struct task *current, struct task *child, void *arg);
+    void *prepare_arg;
 };
 pid_t MUST_CHECK task_clone(struct task *current, const struct clone_params *params);
 /* By a new task's own kernel thread before its first resume (run.c): writes child_tid. */
@@ -482,9 +484,6 @@ void task_exit_finish(struct task *current);
 /* exec by one of several threads: the others die, and the caller becomes the leader with the
  * group's id. 0, or -EINTR when the caller itself is killed meanwhile. */
 int MUST_CHECK task_become_only_thread(struct task *current);
-/* Adds the CPU time, faults and size of a host thread that this task is about to leave (exit, exec)
- * to the group's dead_usage. */
-void task_account(struct task *current, struct host_thread *thread);
 struct wait_result {
     pid_t pid;
     uid_t uid;

@@ -1,0 +1,369 @@
+/*
+ * clone: fork(2), vfork(2), clone(2), clone3(2). The host makes the new host thread or process from
+ * the parent's stub; it waits in its slot until the new task's kernel thread resumes it.
+ *
+ *   CLONE_THREAD        a host thread in the same host process
+ *   CLONE_VM alone      a second host process on the same memory (vfork, posix_spawn)
+ *   neither             the host's fork, with the parent's change token held so that the two trees
+ *                       of mappings are of one moment
+ *
+ * Everything that may fail happens before the child's kernel thread starts; until then the child is
+ * undone by dropping its owner.
+ */
+#include "task/task_internal.h"
+
+#include <sched.h>
+
+#ifndef CLONE_CLEAR_SIGHAND
+#define CLONE_CLEAR_SIGHAND 0x100000000ULL
+#endif
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+
+#define NAMESPACES                                                                                 \
+    ((uint64_t)(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |      \
+                CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME))
+
+/* ---- vfork ---- */
+
+void vfork_completion_put(struct vfork_completion *completion) {
+    if (completion && ref_put(&completion->ref)) {
+        wait_queue_destroy(&completion->queue);
+        free(completion);
+    }
+}
+
+static struct vfork_completion *vfork_completion_new(void) {
+    struct vfork_completion *completion = calloc(1, sizeof(*completion));
+
+    if (completion) {
+        ref_init(&completion->ref);
+        wait_queue_init(&completion->queue);
+    }
+    return completion;
+}
+
+void task_vfork_done(struct task *current) {
+    struct vfork_completion *completion = STEAL(current->vfork);
+
+    if (completion) {
+        atomic_store(&completion->done, true);
+        wait_queue_wake(&completion->queue, 0);
+        vfork_completion_put(completion);
+    }
+}
+
+static bool is_killed(struct task *current) {
+    LOCK_GUARD(&current->thread_group->signal_lock);
+
+    return current->killed || current->thread_group->exiting;
+}
+
+/*
+ * Waits until the child has its own memory or none. Signals stay pending: only a kill ends it
+ * (vfork(2)). For rest the call is left and made again, with what it has done in
+ * current->vfork_wait.
+ */
+static pid_t vfork_wait(struct task *current) {
+    struct vfork_completion *completion = current->vfork_wait;
+    struct wait_entry entry = WAIT_ENTRY_INIT;
+    pid_t result = completion->child;
+    bool interrupted = false;
+
+    wait_queue_add(&completion->queue, &entry);
+    while (!atomic_load(&completion->done)) {
+        if (wait_sleep(WAIT_FOREVER) == 0) {
+            continue;
+        }
+        interrupted = true;
+        waiter_clear_interrupt(waiter_current());
+        if (is_killed(current)) {
+            break;
+        }
+        if (task_rest_wanted(current)) {
+            result = -ERESTARTNOINTR;
+            break;
+        }
+    }
+    wait_queue_remove(&entry);
+    if (result != -ERESTARTNOINTR) {
+        vfork_completion_put(STEAL(current->vfork_wait));
+    }
+    if (interrupted) {
+        atomic_store(&current->work, true);
+    }
+    return result;
+}
+
+/* ---- checks ---- */
+
+/* clone(2), ERRORS. */
+static int check_flags(struct task *current, uint64_t flags) {
+    struct thread_group *group = current->thread_group;
+
+    if (((flags & CLONE_SIGHAND) && !(flags & CLONE_VM)) ||
+        ((flags & CLONE_THREAD) && !(flags & CLONE_SIGHAND)) ||
+        ((flags & CLONE_FS) && (flags & (CLONE_NEWNS | CLONE_NEWUSER))) ||
+        ((flags & (CLONE_THREAD | CLONE_PARENT)) && (flags & (CLONE_NEWPID | CLONE_NEWUSER))) ||
+        ((flags & CLONE_SIGHAND) && (flags & CLONE_CLEAR_SIGHAND)) ||
+        ((flags & CLONE_PIDFD) && (flags & CLONE_THREAD))) {
+        return -EINVAL;
+    }
+    if (flags & NAMESPACES) {
+        log_once(LOG_WARN, "clone namespaces", flags & NAMESPACES,
+                 "clone: new namespaces (flags %#llx) are not supported",
+                 (unsigned long long)(flags & NAMESPACES));
+        return credentials_capable(current->creds, CAP_SYS_ADMIN) || (flags & CLONE_NEWUSER)
+                   ? -EINVAL
+                   : -EPERM;
+    }
+    if (flags & CLONE_PARENT) {
+        READ_GUARD(&group->kernel->pids_lock);
+
+        if (!group->parent) {
+            return -EINVAL; /* the init's siblings would have no reaper */
+        }
+    }
+    return 0;
+}
+
+/* RLIMIT_NPROC counts the tasks of the real uid; root and two capabilities are free of it
+ * (getrlimit(2)). */
+static bool over_process_limit(struct task *current) {
+    struct kernel *kernel = current->thread_group->kernel;
+    const struct credentials *creds = current->creds;
+    uint64_t limit = rlimits_get(&current->thread_group->rlimits, RLIMIT_NPROC), count = 0;
+    struct task *task;
+
+    if (limit == RLIM64_INFINITY || creds->uid == 0 ||
+        credentials_capable(creds, CAP_SYS_RESOURCE) || credentials_capable(creds, CAP_SYS_ADMIN)) {
+        return false;
+    }
+    READ_GUARD(&kernel->pids_lock);
+    list_for_each_entry (task, &kernel->all_tasks, kernel_link) {
+        LOCK_GUARD(&task->lock);
+
+        count += task->creds->uid == creds->uid;
+    }
+    return count >= limit;
+}
+
+/* ---- the child's parts ---- */
+
+struct child {
+    struct host_process *process;
+    struct host_aspace *aspace;
+    struct host_thread *thread;
+    struct memory_manager *mm;
+    struct fd_table *files;
+    struct fs_context *fs;
+    struct signal_action_table *actions;
+    bool started;
+};
+
+static void child_cleanup(struct child *child) {
+    if (child->thread) {
+        /* In a process of its own it dies with that; a thread must be sent away. */
+        if (!child->started && !child->aspace && child->process) {
+            host_thread_exit(child->thread);
+        }
+        host_thread_put(child->thread);
+    }
+    if (child->mm) {
+        memory_manager_put(child->mm);
+    }
+    if (child->files) {
+        fd_table_put(child->files);
+    }
+    if (child->fs) {
+        fs_context_put(child->fs);
+    }
+    if (child->actions) {
+        signal_action_table_put(child->actions);
+    }
+    if (child->aspace) {
+        host_aspace_put(child->aspace);
+    }
+    if (child->process) {
+        host_process_put(child->process);
+    }
+}
+
+/* The parts that need nothing of the host. */
+static int make_kernel_parts(struct task *current, uint64_t flags, struct child *child) {
+    child->files =
+        flags & CLONE_FILES ? fd_table_get_ref(current->files) : fd_table_fork(current->files);
+    if (IS_ERR(child->files)) {
+        return (int)PTR_ERR(STEAL(child->files));
+    }
+    child->fs = flags & CLONE_FS ? fs_context_get(current->fs) : fs_context_fork(current->fs);
+    if (IS_ERR(child->fs)) {
+        return (int)PTR_ERR(STEAL(child->fs));
+    }
+    if (!child->files || !child->fs) {
+        return -ENOMEM;
+    }
+    if (flags & CLONE_SIGHAND) {
+        child->actions = signal_action_table_get(current->thread_group->actions);
+    } else {
+        child->actions = signal_action_table_copy(current->thread_group->actions);
+        if (!child->actions) {
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+static int make_host_parts(struct task *current, const struct clone_params *params,
+                           struct child *child) {
+    bool set_tls = params->flags & CLONE_SETTLS;
+    int result;
+
+    if (params->flags & CLONE_THREAD) {
+        child->process = thread_group_process(current->thread_group);
+        child->mm = memory_manager_get(current->mm);
+        return host_thread_clone(current->thread, set_tls, params->tls, &child->thread);
+    }
+    if (params->flags & CLONE_VM) {
+        child->mm = memory_manager_get(current->mm);
+    }
+    result = memory_change_begin(current->mm);
+    if (result) {
+        return result;
+    }
+    result = host_process_clone(current->thread, params->flags & CLONE_VM, set_tls, params->tls,
+                                &child->process, &child->aspace, &child->thread);
+    if (result == 0 && !child->mm) {
+        child->mm = memory_manager_fork(current->mm, child->aspace);
+        if (IS_ERR(child->mm)) {
+            result = (int)PTR_ERR(STEAL(child->mm));
+        }
+    }
+    memory_change_end(current->mm);
+    return result;
+}
+
+static void set_child_registers(const struct clone_params *params, struct host_thread *thread) {
+    struct user_regs *regs = host_thread_regs(thread);
+
+    regs->rax = 0;
+    if (params->stack) {
+        regs->rsp = params->stack;
+    }
+    host_thread_regs_changed(thread);
+}
+
+/* The parent side of what the new task finds in memory; the child's own is task_begin(). */
+static void set_child_words(struct task *current, const struct clone_params *params,
+                            struct task *task) {
+    if (params->flags & CLONE_CHILD_SETTID) {
+        task->set_child_tid = params->child_tid;
+    }
+    if (params->flags & CLONE_CHILD_CLEARTID) {
+        task->clear_child_tid = params->child_tid;
+    }
+    /* clone(2): a thread on the same memory would share the alternate stack, so it has none. */
+    if ((params->flags & (CLONE_VM | CLONE_VFORK)) == CLONE_VM) {
+        task->signal_stack = (struct user_sigaltstack){.flags = SS_DISABLE};
+    }
+    if (params->flags & CLONE_PARENT_SETTID) {
+        pid_t id = task->id;
+
+        /* As in Linux a bad address here is the caller's loss. */
+        (void)!put_user(current->thread, id, params->parent_tid);
+    }
+}
+
+void task_begin(struct task *current) {
+    pid_t id = current->id;
+
+    if (!user_address_is_null(current->set_child_tid)) {
+        (void)!put_user(current->thread, id, current->set_child_tid);
+    }
+}
+
+pid_t task_clone(struct task *current, const struct clone_params *params) {
+    struct thread_group *group = current->thread_group;
+    struct vfork_completion *completion = NULL;
+    struct child child CLEANUP(child) = {0};
+    struct task_owner owner = {0};
+    uint64_t flags = params->flags;
+    pid_t id;
+    int result;
+
+    if (current->vfork_wait) {
+        return vfork_wait(current); /* made again after rest */
+    }
+    result = check_flags(current, flags);
+    if (result) {
+        return result;
+    }
+    if (over_process_limit(current)) {
+        return -EAGAIN;
+    }
+    /* A signal that came before the fork is the parent's alone: it is handled first. */
+    if (signal_pending(current)) {
+        return -ERESTARTNOINTR;
+    }
+    result = make_kernel_parts(current, flags, &child);
+    if (result) {
+        return result;
+    }
+    if (flags & CLONE_VFORK) {
+        completion = vfork_completion_new();
+        if (!completion) {
+            return -ENOMEM;
+        }
+    }
+    result = make_host_parts(current, params, &child);
+    if (result == 0) {
+        set_child_registers(params, child.thread);
+        result = task_create(
+            group->kernel,
+            &(struct task_params){
+                .creator = current,
+                .group = flags & CLONE_THREAD ? group : NULL,
+                .sibling = flags & CLONE_PARENT,
+                .actions = child.actions,
+                .process = child.process,
+                .thread = child.thread,
+                .files = child.files,
+                .mm = child.mm,
+                .fs = child.fs,
+                .creds = current->creds,
+                .exit_signal = flags & CLONE_PARENT ? group->exit_signal : params->exit_signal,
+            },
+            &owner);
+    }
+    if (result == 0 && !(flags & CLONE_THREAD)) {
+        result = thread_group_watch_process(owner.task->thread_group);
+    }
+    if (result == 0 && (flags & CLONE_CLEAR_SIGHAND)) {
+        result = signal_exec(owner.task->thread_group);
+    }
+    if (result == 0 && params->prepare) {
+        result = params->prepare(current, owner.task, params->prepare_arg);
+    }
+    if (result == 0) {
+        id = owner.task->id;
+        set_child_words(current, params, owner.task);
+        if (completion) {
+            ref_get(&completion->ref);
+            owner.task->vfork = completion;
+            completion->child = id;
+        }
+        result = task_start(&owner);
+    }
+    if (result) {
+        task_owner_release(&owner);
+        vfork_completion_put(completion);
+        return result;
+    }
+    child.started = true;
+    if (completion) {
+        current->vfork_wait = completion;
+        return vfork_wait(current);
+    }
+    return id;
+}

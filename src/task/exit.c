@@ -1,0 +1,284 @@
+/*
+ * exit: the end of a task and of its process, in the three lifetimes of task.h.
+ *
+ * Whoever decides on an end only marks: task_exit() one thread, task_exit_group() and fatal signals
+ * (signal.c) all of a group. Each task finds the mark at its boundary, and its own kernel thread
+ * calls task_exit_finish(), which works with the stub as long as it is there (futexes), then drops
+ * the running state, then takes the task out of its group. The last one makes the zombie. No lock
+ * is held while a stub works or files are closed.
+ */
+#include "task/task_internal.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
+#define ROBUST_LIST_LIMIT 2048 /* get_robust_list(2), Linux's include/uapi/linux/futex.h */
+
+void task_exit(struct task *current, int code) {
+    LOCK_GUARD(&current->thread_group->signal_lock);
+
+    current->exit_code = (code & 0xff) << 8;
+    current->killed = true;
+    atomic_store(&current->work, true);
+}
+
+void task_exit_group(struct thread_group *group, int wait_status) {
+    READ_GUARD(&group->kernel->pids_lock);
+
+    signal_group_exit_locked(group, wait_status);
+}
+
+/* ---- what a task leaves in its memory ---- */
+
+static void wake_futex(struct task *current, struct user_address address) {
+    /* By the own stub: the host's futexes are keyed by its memory. When the stub has gone, so has
+     * the memory, or its sharers find out by OWNER_DIED. */
+    (void)!host_thread_call(current->thread, SYS_futex, address.value, FUTEX_WAKE, 1, 0, 0, 0);
+}
+
+/* A lock that the task held when it ended, set_robust_list(2): the next owner is told, one waiter
+ * is woken. False: the walk cannot go on. */
+static bool robust_futex_died(struct task *current, struct user_address address, bool pi,
+                              bool pending) {
+    uint32_t value, died;
+
+    if (address.value & 3) {
+        return false;
+    }
+    if (get_user(current->thread, value, address)) {
+        return false;
+    }
+    if (pending && !pi && value == 0) {
+        /* It was unlocked, and the task ended before it could wake anybody. */
+        wake_futex(current, address);
+        return true;
+    }
+    if ((value & FUTEX_TID_MASK) != (uint32_t)current->id) {
+        return true;
+    }
+    died = (value & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
+    if (put_user(current->thread, died, address)) {
+        return false;
+    }
+    /* Even without FUTEX_WAITERS: a waiter may have set it after the look above; it then sleeps,
+     * and is woken here, or has yet to sleep, and finds another value. */
+    if (!pi) {
+        wake_futex(current, address);
+    }
+    return true;
+}
+
+struct robust_head {
+    uint64_t next;
+    int64_t offset;
+    uint64_t pending;
+};
+
+static void walk_robust_list(struct task *current) {
+    struct user_address head_address = current->robust_list;
+    struct robust_head head;
+    uint64_t entry, pending;
+
+    current->robust_list = user_address(0);
+    if (user_address_is_null(head_address) || get_user(current->thread, head, head_address)) {
+        return;
+    }
+    /* Bit 0 of a pointer says that the lock is a PI futex. */
+    pending = head.pending & ~1ULL;
+    entry = head.next;
+    for (int i = 0; i < ROBUST_LIST_LIMIT && (entry & ~1ULL) != head_address.value; i++) {
+        struct user_address node = user_address(entry & ~1ULL);
+        uint64_t next = 0;
+        /* First the next one: the entry may be reused as soon as its lock is free. */
+        bool more = get_user(current->thread, next, node) == 0;
+
+        if (node.value != pending &&
+            !robust_futex_died(current, user_address_add(node, (uint64_t)head.offset), entry & 1,
+                               false)) {
+            return;
+        }
+        if (!more) {
+            return;
+        }
+        entry = next;
+    }
+    if (pending) {
+        (void)robust_futex_died(current, user_address(pending + (uint64_t)head.offset),
+                                head.pending & 1, true);
+    }
+}
+
+/* set_tid_address(2): tells whoever joins this thread. Pointless when nobody else has the memory.
+ */
+static void clear_child_tid(struct task *current) {
+    struct user_address address = current->clear_child_tid;
+    uint32_t zero = 0;
+
+    current->clear_child_tid = user_address(0);
+    if (!user_address_is_null(address) && memory_manager_is_shared(current->mm) &&
+        put_user(current->thread, zero, address) == 0) {
+        wake_futex(current, address);
+    }
+}
+
+/* ---- leaving ---- */
+
+/* PR_SET_PDEATHSIG counts the thread that made the child as its parent. */
+static void send_death_signals_locked(struct task *task) {
+    struct thread_group *group = task->thread_group, *child;
+
+    list_for_each_entry (child, &group->children, sibling_link) {
+        struct pid_entry *entry = pid_table_find(group->kernel->pids, child->leader);
+
+        if (entry && entry->task && entry->task->parent == task->id) {
+            send_death_signal_locked(child);
+        }
+    }
+}
+
+/* True: the whole group has ended. */
+static bool leave_group(struct task *task, struct group_end *end) {
+    struct thread_group *group = task->thread_group;
+    bool last;
+
+    WRITE_GUARD(&group->kernel->pids_lock);
+    if (task->id == group->leader) {
+        /* Its pid and its persistent part stay until the process is waited for. */
+        group->leader_status = task->exit_code;
+        group->zombie->leader = task_get(task);
+        atomic_store(&task->state, TASK_ZOMBIE);
+    } else {
+        atomic_store(&task->state, TASK_DEAD);
+    }
+    task->finished = true;
+    last = thread_group_remove_locked(group, task);
+    if (last) {
+        thread_group_end_locked(group, true, end);
+    } else {
+        send_death_signals_locked(task);
+    }
+    if (task->id != group->leader) {
+        task_leave_table_locked(task);
+    }
+    /* task_become_only_thread() waits for this. */
+    wait_queue_wake(&group->exit_wait, 0);
+    return last;
+}
+
+void task_exit_finish(struct task *current) {
+    struct thread_group *group = current->thread_group;
+    struct host_thread *thread;
+    struct group_end end;
+
+    walk_robust_list(current);
+    clear_child_tid(current);
+    task_vfork_done(current);
+    if (atomic_fetch_sub(&group->live, 1) == 1) {
+        posix_timers_stop(group->timers);
+        thread_group_account(group);
+    }
+
+    /* Files first: their ends (a pipe's EOF, a lock) are to be seen before the SIGCHLD. */
+    thread = host_thread_get(current->thread);
+    task_drop_running(current);
+
+    group_end_init(&end);
+    if (leave_group(current, &end)) {
+        thread_group_kill_process(group);
+    } else {
+        host_thread_exit(thread);
+    }
+    host_thread_put(thread);
+    group_end_finish(&end);
+}
+
+/* ---- exec of one among several ---- */
+
+static bool is_killed(struct task *current) {
+    LOCK_GUARD(&current->thread_group->signal_lock);
+
+    return current->killed || current->thread_group->exiting;
+}
+
+/* Marks the others; false: this task is itself marked (another thread was first). */
+static bool kill_other_threads(struct task *current) {
+    struct thread_group *group = current->thread_group;
+    struct task *task;
+
+    LOCK_GUARD(&group->signal_lock);
+    if (current->killed || group->exiting) {
+        return false;
+    }
+    list_for_each_entry (task, &group->tasks, group_link) {
+        if (task != current && !task->killed) {
+            task->killed = true;
+            task_notify_work(task);
+        }
+    }
+    return true;
+}
+
+/* The only thread left takes the leader's place and id. */
+static int take_over_leader(struct task *current) {
+    struct thread_group *group = current->thread_group;
+    struct pid_table *pids = group->kernel->pids;
+    struct task *old;
+    struct pid_entry *entry;
+
+    rwlock_write_acquire(&group->kernel->pids_lock);
+    old = STEAL(group->zombie->leader);
+    entry = pid_table_find(pids, group->leader); /* the group's own: it exists */
+    pid_table_remove_task(pids, current->id);
+    list_del(&current->kernel_link);
+    if (old) {
+        task_leave_table_locked(old);
+    }
+    current->id = group->leader;
+    entry->task = current;
+    pids->count++;
+    list_add_tail(&current->kernel_link, &group->kernel->all_tasks);
+    group->exit_signal = SIGCHLD;
+    rwlock_write_release(&group->kernel->pids_lock);
+    if (old) {
+        task_put(old);
+    }
+    return 0;
+}
+
+int task_become_only_thread(struct task *current) {
+    struct thread_group *group = current->thread_group;
+    struct wait_entry entry = WAIT_ENTRY_INIT;
+    int result = 0;
+
+    if (!kill_other_threads(current)) {
+        return -EINTR;
+    }
+    wait_queue_add(&group->exit_wait, &entry);
+    for (;;) {
+        size_t count;
+
+        lock_acquire(&group->signal_lock);
+        count = group->task_count;
+        lock_release(&group->signal_lock);
+        if (count == 1) {
+            break;
+        }
+        if (wait_sleep(WAIT_FOREVER) == 0) {
+            continue;
+        }
+        waiter_clear_interrupt(waiter_current());
+        if (is_killed(current)) {
+            result = -EINTR;
+            break;
+        }
+        if (task_rest_wanted(current)) {
+            result = -ERESTARTNOINTR; /* the call is made again, and waits on */
+            break;
+        }
+    }
+    wait_queue_remove(&entry);
+    if (result == 0 && current->id != group->leader) {
+        result = take_over_leader(current);
+    }
+    return result;
+}
