@@ -1,0 +1,108 @@
+/*
+ * timeout: 120
+ *
+ * Garbage and racing writes into the guest's own slots while its threads call: the guest may die,
+ * the kernel process and other guests must not notice.
+ */
+#include <pthread.h>
+#include <sys/syscall.h>
+
+#include "stub_probe.h"
+
+static unsigned char *stub;
+static unsigned seed;
+
+static unsigned next_random(unsigned *state) {
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+static void *scribble(void *arg) {
+    unsigned state = seed;
+    volatile unsigned *words = (volatile unsigned *)(stub + STUB_SLOTS);
+
+    for (;;) {
+        unsigned slot = next_random(&state) % 4;
+        unsigned word = next_random(&state) % (STUB_SLOT_STRIDE / 4);
+
+        /* Half of the time aim at the turn, event and command. */
+        if (next_random(&state) & 1) {
+            word %= 8;
+        }
+        words[slot * (STUB_SLOT_STRIDE / 4) + word] =
+            next_random(&state) % 16 == 0 ? next_random(&state) : next_random(&state) % 9;
+    }
+    return NULL;
+}
+
+static void victim(unsigned number) {
+    pthread_t thread;
+
+    seed = number * 7919 + 1;
+    if (pthread_create(&thread, NULL, scribble, NULL) != 0) {
+        _exit(2);
+    }
+    for (int i = 0; i < 20000; i++) {
+        syscall(SYS_getppid);
+        if (i % 64 == 0) {
+            int ends[2];
+
+            if (pipe(ends) == 0) {
+                close(ends[0]);
+                close(ends[1]);
+            }
+        }
+    }
+    _exit(0);
+}
+
+TEST(racing_garbage_in_the_slots) {
+    block_sigchld();
+    stub = stub_find();
+    REQUIRE(stub != NULL);
+    for (unsigned i = 0; i < 30; i++) {
+        pid_t child = fork();
+
+        REQUIRE_OK(child);
+        if (child == 0) {
+            victim(i);
+        }
+        wait_or_kill(child, 1000); /* however it ended */
+        check_kernel_serves();
+    }
+}
+
+TEST(stub_text_is_read_only) {
+    pid_t child;
+    int status;
+
+    REQUIRE(stub != NULL);
+    child = fork();
+    REQUIRE_OK(child);
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        *(volatile unsigned char *)stub = 0;
+        _exit(0);
+    }
+    status = wait_or_kill(child, 1000);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    check_kernel_serves();
+}
+
+/* A guest that ruins the private state of its own stub only ruins itself. */
+TEST(stub_stack_is_only_its_own) {
+    pid_t child;
+
+    REQUIRE(stub != NULL);
+    child = fork();
+    REQUIRE_OK(child);
+    if (child == 0) {
+        memset(stub + STUB_STACKS, 0xff, 4096);
+        syscall(SYS_getppid);
+        _exit(0);
+    }
+    wait_or_kill(child, 1000);
+    check_kernel_serves();
+}
+
+TEST_MAIN()
