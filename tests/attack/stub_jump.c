@@ -63,7 +63,7 @@ static void attempt_at(const unsigned char *site, const struct attempt *attempt)
 }
 
 TEST(jump_into_the_stub) {
-    static char *const argv[] = {"/bin/true", NULL};
+    static const char *const argv[] = {"/bin/true", NULL};
     const struct attempt attempts[] = {
         {"openat", SYS_openat, {AT_FDCWD, (long)"escaped", O_CREAT | O_WRONLY, 0644}, false},
         {"socket", SYS_socket, {2, 1, 0}, false},
