@@ -16,6 +16,15 @@
 int MUST_CHECK pipe_new(int flags, struct file **read_end, struct file **write_end);
 /* open(2) of a FIFO: fifo(7); installed as file_ops of S_IFIFO inodes by the VFS. */
 extern const struct file_ops fifo_file_ops;
+/* Registers what opening an S_IFIFO inode means; once at start. */
+int MUST_CHECK fifo_register(void);
+bool file_is_pipe(struct file *file);
+bool pipe_same(struct file *a, struct file *b); /* two ends of one pipe? */
+/* fcntl(2) F_GETPIPE_SZ, F_SETPIPE_SZ: bytes, -EBADF when it is no pipe, -EPERM, -EBUSY. */
+int MUST_CHECK pipe_get_size(struct file *file);
+int MUST_CHECK pipe_set_size(struct file *file, unsigned size);
+/* Bytes went in or out by file_ops.host_fd (splice): wakes who waits for that. Any file. */
+void pipe_host_moved(struct file *file);
 int MUST_CHECK eventfd_new(uint64_t count, int flags, struct file **file);
 int MUST_CHECK timerfd_new(clockid_t clock, int flags, struct file **file);
 struct itimerspec;

@@ -142,10 +142,9 @@ void wait_queue_remove(struct wait_entry *entry) {
     lock_release(&queue->lock);
 }
 
-static void queue_wake(struct wait_queue *queue, uint32_t events, bool all) {
+static void queue_wake_locked(struct wait_queue *queue, uint32_t events, bool all) {
     struct wait_entry *entry, *next;
 
-    lock_acquire(&queue->lock);
     list_for_each_entry_safe (entry, next, &queue->entries, link) {
         if (events && entry->events && !(entry->events & events)) {
             continue;
@@ -164,15 +163,20 @@ static void queue_wake(struct wait_queue *queue, uint32_t events, bool all) {
             break;
         }
     }
-    lock_release(&queue->lock);
 }
 
 void wait_queue_wake(struct wait_queue *queue, uint32_t events) {
-    queue_wake(queue, events, true);
+    LOCK_GUARD(&queue->lock);
+    queue_wake_locked(queue, events, true);
 }
 
 void wait_queue_wake_one(struct wait_queue *queue, uint32_t events) {
-    queue_wake(queue, events, false);
+    LOCK_GUARD(&queue->lock);
+    queue_wake_locked(queue, events, false);
+}
+
+void wait_queue_wake_one_locked(struct wait_queue *queue, uint32_t events) {
+    queue_wake_locked(queue, events, false);
 }
 
 /* ---- poll tables ---- */

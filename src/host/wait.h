@@ -68,6 +68,7 @@ struct wait_entry {
     wait_wake_fn *wake;
     uint32_t events; /* EPOLL* mask of interest; 0 means all */
     bool exclusive;  /* wait_queue_wake_one() wakes one of these */
+    void *owner;     /* for `wake` */
 };
 #define WAIT_ENTRY_INIT                                                                            \
     { .waiter = waiter_current() }
@@ -82,6 +83,9 @@ void wait_queue_remove(struct wait_entry *entry);
 /* Wakes entries whose mask meets `events` (0: all). */
 void wait_queue_wake(struct wait_queue *queue, uint32_t events);
 void wait_queue_wake_one(struct wait_queue *queue, uint32_t events);
+/* The same as wake_one with queue->lock held: for owners that let it guard more than the entries.
+ */
+void wait_queue_wake_one_locked(struct wait_queue *queue, uint32_t events);
 
 /*
  * poll: a file's poll op calls poll_table_add() for each queue that announces its changes, then
