@@ -66,7 +66,7 @@ static ssize_t eventfd_move(struct file *file, uint64_t *value, uint32_t event_w
 }
 
 static ssize_t eventfd_op_read(struct file *file, void *buffer, size_t size, int64_t *pos) {
-    uint64_t value;
+    uint64_t value = 0;
     ssize_t result;
 
     if (size < sizeof(value)) {

@@ -28,9 +28,9 @@ void pipe_host_moved(struct file *file);
 int MUST_CHECK eventfd_new(uint64_t count, int flags, struct file **file);
 int MUST_CHECK timerfd_new(clockid_t clock, int flags, struct file **file);
 struct itimerspec;
-int MUST_CHECK timerfd_settime(struct file *file, int flags, const struct itimerspec *new_value,
-                               struct itimerspec *old_value);
-int MUST_CHECK timerfd_gettime(struct file *file, struct itimerspec *value);
+int MUST_CHECK timerfd_set_time(struct file *file, int flags, const struct itimerspec *new_value,
+                                struct itimerspec *old_value);
+int MUST_CHECK timerfd_get_time(struct file *file, struct itimerspec *value);
 int MUST_CHECK signalfd_new(kernel_sigset mask, int flags, struct file **file);
 int MUST_CHECK signalfd_set_mask(struct file *file, kernel_sigset mask);
 int MUST_CHECK pidfd_new(struct task *task, int flags, struct file **file);

@@ -22,20 +22,6 @@ struct timerfd {
 
 static const struct file_ops timerfd_file_ops;
 
-static int64_t ns_of(const struct timespec *time) {
-    int64_t ns;
-
-    if (__builtin_mul_overflow((int64_t)time->tv_sec, 1000000000L, &ns) ||
-        __builtin_add_overflow(ns, time->tv_nsec, &ns)) {
-        return WAIT_FOREVER;
-    }
-    return ns;
-}
-
-static struct timespec timespec_of(int64_t ns) {
-    return (struct timespec){ns / 1000000000, ns % 1000000000};
-}
-
 static void timerfd_update_locked(struct timerfd *timer, int64_t now) {
     if (timer->next > now) {
         return;
@@ -94,7 +80,7 @@ static ssize_t timerfd_take(struct timerfd *timer, uint64_t *count) {
 static ssize_t timerfd_read(struct file *file, void *buffer, size_t size, int64_t *pos) {
     struct timerfd *timer = file->private;
     struct wait_entry entry = WAIT_ENTRY_INIT;
-    uint64_t count;
+    uint64_t count = 0;
     ssize_t result;
 
     if (size < sizeof(count)) {
@@ -143,8 +129,8 @@ static void timerfd_release(struct file *file) {
 
 static void timerfd_value_locked(struct timerfd *timer, int64_t now, struct itimerspec *value) {
     timerfd_update_locked(timer, now);
-    value->it_interval = timespec_of(timer->interval);
-    value->it_value = timespec_of(timer->next == WAIT_FOREVER ? 0 : timer->next - now);
+    value->it_interval = timespec_from_ns(timer->interval);
+    value->it_value = timespec_from_ns(timer->next == WAIT_FOREVER ? 0 : timer->next - now);
 }
 
 static int timerfd_show_fdinfo(struct file *file, char *buffer, size_t size) {
@@ -200,12 +186,8 @@ int timerfd_new(clockid_t clock, int flags, struct file **file) {
     return error;
 }
 
-static bool timespec_valid(const struct timespec *time) {
-    return time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < 1000000000;
-}
-
-int timerfd_settime(struct file *file, int flags, const struct itimerspec *new_value,
-                    struct itimerspec *old_value) {
+int timerfd_set_time(struct file *file, int flags, const struct itimerspec *new_value,
+                     struct itimerspec *old_value) {
     struct timerfd *timer;
     int64_t now = host_clock_monotonic();
     int64_t value;
@@ -215,7 +197,7 @@ int timerfd_settime(struct file *file, int flags, const struct itimerspec *new_v
         return -EINVAL;
     }
     timer = file->private;
-    value = ns_of(&new_value->it_value);
+    value = timespec_to_ns(&new_value->it_value);
     if (value == 0) {
         value = WAIT_FOREVER;
     } else if (!(flags & TFD_TIMER_ABSTIME)) {
@@ -230,13 +212,13 @@ int timerfd_settime(struct file *file, int flags, const struct itimerspec *new_v
         timerfd_value_locked(timer, now, old_value);
     }
     timer->next = value;
-    timer->interval = ns_of(&new_value->it_interval);
+    timer->interval = timespec_to_ns(&new_value->it_interval);
     timer->expirations = 0;
     timer->set_flags = flags;
     return poller_timer_set(&timer->timer, value);
 }
 
-int timerfd_gettime(struct file *file, struct itimerspec *value) {
+int timerfd_get_time(struct file *file, struct itimerspec *value) {
     struct timerfd *timer = file->private;
 
     if (file->ops != &timerfd_file_ops) {

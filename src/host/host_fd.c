@@ -143,10 +143,11 @@ int host_ioctl(int fd, unsigned long request, void *argument) {
 uint32_t host_poll_now(int fd, uint32_t events) {
     /* POLL* and EPOLL* have the same values up to POLLRDHUP (epoll_ctl(2), poll(2)). */
     struct pollfd entry = {.fd = fd, .events = (short)(events & 0x3fff)};
+    const struct timespec now = {0};
     int result;
 
     do {
-        result = poll(&entry, 1, 0);
+        result = ppoll(&entry, 1, &now, NULL);
     } while (result < 0 && errno == EINTR);
     if (result < 0) {
         return EPOLLERR;

@@ -111,7 +111,8 @@ static const int calls[] = {
     SCMP_SYS(pipe2),
     SCMP_SYS(eventfd2),
     SCMP_SYS(epoll_ctl),
-    SCMP_SYS(epoll_pwait2),
+    SCMP_SYS(epoll_wait),
+    SCMP_SYS(timerfd_settime),
     SCMP_SYS(ppoll),
     SCMP_SYS(splice),
     SCMP_SYS(copy_file_range),
@@ -186,6 +187,11 @@ int host_jail_enter(const struct host_jail *jail) {
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
         return -errno;
+    }
+    /* Its descriptors can not be made behind the filter; its thread shall not have capabilities. */
+    result = poller_start();
+    if (result) {
+        return result;
     }
     return install_filter(jail);
 }

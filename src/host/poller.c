@@ -136,7 +136,6 @@ static void run_timers_locked(void) {
 static void *event_thread(void *arg UNUSED) {
     struct epoll_event events[EVENTS_AT_ONCE];
 
-    pthread_setname_np(pthread_self(), "starling-events");
     for (;;) {
         int count = epoll_wait(poller.epoll, events, EVENTS_AT_ONCE, -1);
 
