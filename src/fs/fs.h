@@ -538,6 +538,8 @@ struct fd_table *fd_table_fork(struct fd_table *table); /* a copy; shares the fi
 struct fd_table *fd_table_get_ref(struct fd_table *table);
 void fd_table_put(struct fd_table *table); /* the last reference closes all */
 DEFINE_CLEANUP(struct fd_table *, fd_table_put)
+/* Does anybody else hold a reference? execve(2) then gives the task a table of its own. */
+bool fd_table_shared(const struct fd_table *table);
 /* The file with one reference, or NULL (EBADF). */
 struct file *fd_table_get(struct fd_table *table, int fd);
 /* The lowest free number >= minimum and < limit (RLIMIT_NOFILE): the number, -EMFILE, -ENOMEM.

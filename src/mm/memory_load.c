@@ -153,3 +153,36 @@ int memory_load(struct memory_manager *mm, struct host_thread *thread,
     }
     return result;
 }
+
+static const struct memory_segment *
+place_conflict(uint64_t start, uint64_t size, const struct memory_segment *taken, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (start < taken[i].start + taken[i].size && start + size > taken[i].start) {
+            return &taken[i];
+        }
+    }
+    return NULL;
+}
+
+int64_t memory_place(struct memory_manager *mm, uint64_t hint, uint64_t size, uint64_t align,
+                     const struct memory_segment *taken, size_t count) {
+    const struct memory_segment *conflict;
+    int64_t place = memory_choose(mm, hint, size, align, false);
+
+    /* Each round steps below one of the taken ranges, so it ends. */
+    for (size_t i = 0; i <= count && place >= 0; i++) {
+        conflict = place_conflict((uint64_t)place, size, taken, count);
+        if (!conflict) {
+            return place;
+        }
+        if (conflict->start < size + USER_MMAP_MIN) {
+            return -ENOMEM;
+        }
+        hint = ALIGN_DOWN(conflict->start - size, align);
+        place = memory_choose(mm, hint, size, align, false);
+        if (place >= 0 && (uint64_t)place > hint) {
+            return -ENOMEM;
+        }
+    }
+    return -ENOMEM;
+}

@@ -100,6 +100,9 @@ void memory_manager_put(struct memory_manager *mm) {
         return;
     }
     tree_destroy(&mm->tree);
+    if (mm->program) {
+        mm->program_ops->put(mm->program);
+    }
     wait_queue_destroy(&mm->change_queue);
     lock_destroy(&mm->lock);
     host_aspace_put(mm->aspace);
@@ -116,6 +119,10 @@ struct memory_manager *memory_manager_fork(struct memory_manager *mm, struct hos
     {
         LOCK_GUARD(&mm->lock);
         child->layout = mm->layout;
+        if (mm->program) {
+            child->program = mm->program_ops->get(mm->program);
+            child->program_ops = mm->program_ops;
+        }
         result = tree_copy(&child->tree, &mm->tree, true);
     }
     if (result) {
@@ -177,6 +184,37 @@ void memory_manager_set_layout(struct memory_manager *mm, const struct memory_la
 void memory_manager_layout(struct memory_manager *mm, struct memory_layout *layout) {
     LOCK_GUARD(&mm->lock);
     *layout = mm->layout;
+}
+
+void memory_manager_set_program(struct memory_manager *mm, void *program,
+                                const struct memory_program_ops *ops) {
+    const struct memory_program_ops *old_ops;
+    void *old;
+    {
+        LOCK_GUARD(&mm->lock);
+        old = mm->program;
+        old_ops = mm->program_ops;
+        mm->program = program;
+        mm->program_ops = ops;
+    }
+    if (old) {
+        old_ops->put(old);
+    }
+}
+
+void *memory_manager_program(struct memory_manager *mm) {
+    LOCK_GUARD(&mm->lock);
+    return mm->program ? mm->program_ops->get(mm->program) : NULL;
+}
+
+bool memory_manager_fresh(struct memory_manager *mm) {
+    LOCK_GUARD(&mm->lock);
+    for (size_t i = 0; i < mm->tree.count; i++) {
+        if (mm->tree.rows[i].kind != MAPPING_VDSO && mm->tree.rows[i].kind != MAPPING_VVAR) {
+            return false;
+        }
+    }
+    return mm->program == NULL;
 }
 
 int memory_manager_walk(struct memory_manager *mm,

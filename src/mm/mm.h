@@ -135,6 +135,25 @@ struct memory_segment {
 int MUST_CHECK memory_load(struct memory_manager *mm, struct host_thread *thread,
                            const struct memory_segment *segments, size_t count);
 
+/*
+ * A free place of `size` bytes for exec to put a program, its interpreter or its stack: `hint` when
+ * that is free, else below mmap_base; clear of `taken` too, which is planned but not loaded yet.
+ * The address, or -ENOMEM.
+ */
+int64_t MUST_CHECK memory_place(struct memory_manager *mm, uint64_t hint, uint64_t size,
+                                uint64_t align, const struct memory_segment *taken, size_t count);
+/* Nothing was ever mapped here: the address space of the first task, before its first exec. */
+bool memory_manager_fresh(struct memory_manager *mm);
+/* The program that runs here (/proc/PID/exe): opaque to mm, which keeps a reference through `ops`;
+ * a fork has its own. set takes the reference over; memory_manager_program() gives one, or NULL. */
+struct memory_program_ops {
+    void *(*get)(void *program);
+    void (*put)(void *program);
+};
+void memory_manager_set_program(struct memory_manager *mm, void *program,
+                                const struct memory_program_ops *ops);
+void *memory_manager_program(struct memory_manager *mm);
+
 /* The places that /proc/PID/{stat,cmdline,environ} and prctl(PR_SET_MM) speak of. */
 struct memory_layout {
     uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack;

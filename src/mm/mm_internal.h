@@ -64,10 +64,12 @@ struct memory_manager {
     struct host_aspace *aspace;            /* owned; immutable */
     uint64_t reserved_start, reserved_end; /* the stub's; immutable */
 
-    struct lock lock;               /* class MM */
-    struct mapping_tree tree;       /* changed with the token and lock held; read with either */
-    struct memory_layout layout;    /* guarded by lock; brk changes with the token only */
-    int lock_future;                /* mlockall(2) MCL_FUTURE, MCL_ONFAULT; likewise */
+    struct lock lock;            /* class MM */
+    struct mapping_tree tree;    /* changed with the token and lock held; read with either */
+    struct memory_layout layout; /* guarded by lock; brk changes with the token only */
+    int lock_future;             /* mlockall(2) MCL_FUTURE, MCL_ONFAULT; likewise */
+    void *program;               /* guarded by lock; owned through program_ops */
+    const struct memory_program_ops *program_ops;
     bool changing;                  /* guarded by lock: the change token is taken */
     struct wait_queue change_queue; /* announces that the token is free */
 };

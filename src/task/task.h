@@ -469,10 +469,16 @@ struct exec_params {
     struct file *file;    /* already opened for execution */
     const char *filename; /* as given, for AT_EXECFN and comm */
     char **argv, **envp;  /* kernel copies, NULL-terminated */
+    bool path_inaccessible; /* execveat(2) of a descriptor that closes on exec: no `#!` scripts */
 };
 /* On success the task runs the new program at its next resume; after the point of no return an
  * error kills it. */
 int MUST_CHECK task_exec(struct task *current, const struct exec_params *params);
+/* The file that the task's address space runs (/proc/PID/exe); owned, or NULL. */
+struct file *task_program(struct task *task);
+/* Before the task leaves its memory by exit or exec: robust list and clear_child_tid, with their
+ * futex wakes. Own thread, its host thread still there. exit.c. */
+void task_release_memory(struct task *current);
 /* exit(2), exit_group(2): mark; the task loop finishes. status: a wait status (code << 8, or a
  * signal number, | 0x80 for a core dump). Fatal signals too. The first decision stays. */
 void task_exit(struct task *current, int code);
