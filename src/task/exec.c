@@ -164,7 +164,6 @@ static int exec_change_process(struct exec *exec) {
         return 0;
     }
     task_release_memory(current);
-    task_account(current, old_thread);
     old_process = thread_group_process(current->thread_group);
 
     int result = thread_group_set_process(current->thread_group, exec->process);

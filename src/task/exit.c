@@ -121,6 +121,11 @@ static void clear_child_tid(struct task *current) {
     }
 }
 
+void task_release_memory(struct task *current) {
+    walk_robust_list(current);
+    clear_child_tid(current);
+}
+
 /* ---- leaving ---- */
 
 /* PR_SET_PDEATHSIG counts the thread that made the child as its parent. */
@@ -170,8 +175,7 @@ void task_exit_finish(struct task *current) {
     struct host_thread *thread;
     struct group_end end;
 
-    walk_robust_list(current);
-    clear_child_tid(current);
+    task_release_memory(current);
     task_vfork_done(current);
     if (atomic_fetch_sub(&group->live, 1) == 1) {
         posix_timers_stop(group->timers);
