@@ -435,7 +435,8 @@ static bool timer_pending_locked(struct signal_pending *pending, uint64_t timer)
 }
 
 /* Sends to `task`, or to the group when it is NULL. The caller holds both locks. *notify: the CLD_*
- * code to tell the parent when the locks are gone. `force`: the signal is not dropped. */
+ * code to tell the parent when the locks are gone. `force`: the signal is not dropped. `timer`: 0,
+ * or the POSIX timer's number; the result is then an enum signal_timer_result, or -errno. */
 static int send_both_locked(struct thread_group *group, struct task *task,
                             const struct signal_info *info, uint64_t timer, bool force,
                             int *notify) {
@@ -446,7 +447,7 @@ static int send_both_locked(struct thread_group *group, struct task *task,
     int result;
 
     if (group->exiting && !force) {
-        return 0;
+        return timer ? SIGNAL_TIMER_DROPPED : 0;
     }
     if (SIGNALS_STOP & SIGNAL_BIT(signal)) {
         signal_discard_all_locked(group, SIGNAL_BIT(SIGCONT));
@@ -459,13 +460,15 @@ static int send_both_locked(struct thread_group *group, struct task *task,
     /* Blocked signals are kept even when ignored now: the action may change before they are taken.
      */
     if (taker && action_ignores(&action, signal) && !force) {
-        return 0;
+        return timer ? SIGNAL_TIMER_DROPPED : 0;
     }
     if (timer && timer_pending_locked(pending, timer)) {
-        return 1;
+        return SIGNAL_TIMER_PENDING;
     }
-    if (signal < __SIGRTMIN && (pending->set & SIGNAL_BIT(signal)) && !force) {
-        return 0;
+    /* Standard signals coalesce; POSIX timers have an entry each. */
+    if (signal < __SIGRTMIN && (pending->set & SIGNAL_BIT(signal)) && !force &&
+        info->code != SI_TIMER) {
+        return timer ? SIGNAL_TIMER_DROPPED : 0;
     }
     result = enqueue_locked(group, pending, info, timer);
     if (result < 0) {
@@ -519,8 +522,8 @@ int signal_send_task(struct task *task, const struct signal_info *info) {
     return result;
 }
 
-int signal_send_timer(struct thread_group *group, pid_t tid, const struct signal_info *info,
-                      uint64_t timer) {
+enum signal_timer_result signal_send_timer(struct thread_group *group, pid_t tid,
+                                           const struct signal_info *info, uint64_t timer) {
     struct task *task, *target = NULL;
     int notify = 0;
     int result;
@@ -532,7 +535,7 @@ int signal_send_timer(struct thread_group *group, pid_t tid, const struct signal
         }
     }
     if (tid && !target) {
-        return -ESRCH;
+        return SIGNAL_TIMER_DROPPED;
     }
     lock_acquire(&group->signal_lock);
     result = send_both_locked(group, target, info, timer, false, &notify);
@@ -540,7 +543,7 @@ int signal_send_timer(struct thread_group *group, pid_t tid, const struct signal
     if (notify) {
         signal_notify_parent_locked(group, notify, SIGCONT);
     }
-    return result;
+    return result < 0 ? SIGNAL_TIMER_DROPPED : (enum signal_timer_result)result;
 }
 
 void signal_force(struct task *current, const struct signal_info *info) {

@@ -83,10 +83,15 @@ void signal_notify_parent_locked(struct thread_group *group, int code, int statu
 /* timers.c: a timer's signal was taken from its queue: fills in si_overrun. The caller holds
  * signal_lock. */
 void posix_timer_taken(struct posix_timers *timers, uint64_t timer, struct signal_info *info);
-/* Sends a timer's signal, to the task `tid` or to the group (0). 1 when the timer's previous signal
- * is still pending (an overrun), 0, -ESRCH, -EAGAIN. No lock held. */
-int MUST_CHECK signal_send_timer(struct thread_group *group, pid_t tid,
-                                 const struct signal_info *info, uint64_t timer);
+/* Sends a timer's signal, to the task `tid` or to the group (0). No lock held. */
+enum signal_timer_result {
+    SIGNAL_TIMER_QUEUED,  /* posix_timer_taken() will come */
+    SIGNAL_TIMER_PENDING, /* the previous one is still pending: an overrun */
+    SIGNAL_TIMER_DROPPED, /* ignored, or the group ends, or no room, or no such task */
+};
+enum signal_timer_result MUST_CHECK signal_send_timer(struct thread_group *group, pid_t tid,
+                                                      const struct signal_info *info,
+                                                      uint64_t timer);
 
 /* run.c: the fault of a guest access at `address`: true when a stack grew over it. */
 bool task_grow_stack(struct task *current, uint64_t address);

@@ -428,6 +428,30 @@ void posix_timers_exec(struct posix_timers *timers);
 /* The group ends: every timer is disarmed, no signal comes any more. No lock held. */
 void posix_timers_stop(struct posix_timers *timers);
 
+/* Times in ns; value 0: disarmed, interval 0: one-shot. The values of a guest are checked before.
+ */
+struct timer_spec {
+    int64_t interval, value;
+};
+/* setitimer(2). -EINVAL: no such timer; `old` may be NULL. */
+int MUST_CHECK itimer_get(struct thread_group *group, int which, struct timer_spec *spec);
+int MUST_CHECK itimer_set(struct thread_group *group, int which, const struct timer_spec *spec,
+                          struct timer_spec *old);
+struct posix_timer_params {
+    clockid_t clock;
+    int notify, signal; /* SIGEV_SIGNAL or SIGEV_NONE */
+    pid_t tid;          /* SIGEV_THREAD_ID; 0: the group */
+    bool has_value;     /* else si_value is the id */
+    union sigval value;
+};
+/* timer_create(2): the id, -EINVAL, -EOPNOTSUPP, -EAGAIN. The others: -EINVAL for no such timer. */
+int MUST_CHECK posix_timer_create(struct task *current, const struct posix_timer_params *params);
+int MUST_CHECK posix_timer_settime(struct thread_group *group, int id, bool absolute,
+                                   const struct timer_spec *spec, struct timer_spec *old);
+int MUST_CHECK posix_timer_gettime(struct thread_group *group, int id, struct timer_spec *spec);
+int MUST_CHECK posix_timer_getoverrun(struct thread_group *group, int id);
+int MUST_CHECK posix_timer_delete(struct thread_group *group, int id);
+
 /* ---- rest.c ---- */
 
 struct rest *rest_new(void); /* NULL: out of memory */

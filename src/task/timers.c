@@ -1,0 +1,556 @@
+/*
+ * Interval timers (setitimer(2)) and POSIX timers (timer_create(2)) of one thread group.
+ *
+ * One engine for all. A timer has a deadline in the time of its source: CLOCK_MONOTONIC for the
+ * wall clocks (an absolute time of CLOCK_REALTIME is converted when it is set; later changes of the
+ * host's clock do not move it), or CPU time of the group or a thread. The host gives no alarm for
+ * the CPU time of another process, so CPU timers look at it when it can have passed at the
+ * earliest, again and again, but at most once a millisecond: they never come early, and late by
+ * that.
+ *
+ * A periodic timer on a wall clock is armed again when its signal is taken, not when it expires:
+ * what was missed in between is the overrun count, and a blocked signal costs no wake-ups. One
+ * whose signal was dropped (ignored) goes on at once, at most once a millisecond.
+ *
+ * Locks: timers->lock (TIMERS) guards every timer; posix_timer_taken() runs under signal_lock. The
+ * event thread's callback holds none when it sends. Timers end before their group: exit.c calls
+ * posix_timers_stop() with no lock held, which waits for a running callback.
+ */
+#include <sys/time.h>
+
+#include "task/signal_internal.h"
+
+#define MSEC 1000000LL
+/* So that deadlines can be added to without a look at overflow. */
+#define TIME_MAX (INT64_MAX / 4)
+
+enum timer_source { SOURCE_WALL, SOURCE_GROUP_CPU, SOURCE_GROUP_USER, SOURCE_THREAD_CPU };
+
+struct posix_timer {
+    struct list_head link;       /* timers->list; guarded by timers->lock */
+    struct posix_timers *timers; /* immutable, like all up to `value` */
+    int id;                      /* -1: an interval timer */
+    uint64_t number;             /* unique for ever: what queued signals know it by */
+    clockid_t clock;
+    enum timer_source source;
+    pid_t source_tid; /* SOURCE_THREAD_CPU */
+    int notify, signal;
+    pid_t tid; /* who gets the signal, 0: the group */
+    union sigval value;
+
+    /* guarded by timers->lock */
+    bool linked;   /* not deleted */
+    unsigned pins; /* users besides the list: the last one frees it when it was deleted */
+    bool armed;
+    bool waiting;    /* periodic, expired, and its signal not taken yet */
+    uint64_t arming; /* counts settings: a callback can tell that it came too late */
+    int64_t deadline, interval;
+    int64_t overrun, last_overrun;
+    struct poller_timer timer;
+};
+
+struct posix_timers {
+    struct thread_group *group; /* weak; immutable: outlives this */
+    struct lock lock;           /* class TIMERS */
+    struct list_head list;      /* POSIX timers; guarded by lock */
+    int next_id;                /* guarded by lock */
+    size_t count;               /* guarded by lock */
+    struct posix_timer itimers[3];
+};
+
+static _Atomic uint64_t next_number = 1;
+
+static void timer_expired(void *arg, uint32_t events);
+
+static void timer_init(struct posix_timers *timers, struct posix_timer *timer) {
+    list_init(&timer->link);
+    timer->timers = timers;
+    timer->number = atomic_fetch_add(&next_number, 1);
+    timer->linked = true;
+    timer->timer.fn = timer_expired;
+    timer->timer.arg = timer;
+}
+
+struct posix_timers *posix_timers_new(struct thread_group *group) {
+    static const struct {
+        int signal;
+        enum timer_source source;
+    } kinds[] = {
+        [ITIMER_REAL] = {SIGALRM, SOURCE_WALL},
+        [ITIMER_VIRTUAL] = {SIGVTALRM, SOURCE_GROUP_USER},
+        [ITIMER_PROF] = {SIGPROF, SOURCE_GROUP_CPU},
+    };
+    struct posix_timers *timers = calloc(1, sizeof(*timers));
+
+    if (!timers) {
+        return NULL;
+    }
+    timers->group = group;
+    lock_init(&timers->lock, LOCK_TIMERS);
+    list_init(&timers->list);
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        struct posix_timer *timer = &timers->itimers[i];
+
+        timer_init(timers, timer);
+        timer->id = -1;
+        timer->clock = CLOCK_MONOTONIC;
+        timer->source = kinds[i].source;
+        timer->notify = SIGEV_SIGNAL;
+        timer->signal = kinds[i].signal;
+    }
+    return timers;
+}
+
+/* Takes it out of the list, so that nothing arms it any more; the caller gets a pin. */
+static void timer_unlink_locked(struct posix_timer *timer) {
+    list_del(&timer->link);
+    timer->linked = false;
+    timer->timers->count--;
+    timer->pins++;
+}
+
+/* The last pin of a deleted timer frees it. No lock held. */
+static void timer_unpin(struct posix_timer *timer) {
+    bool last;
+
+    lock_acquire(&timer->timers->lock);
+    last = --timer->pins == 0 && !timer->linked;
+    lock_release(&timer->timers->lock);
+    if (last) {
+        poller_timer_cancel(&timer->timer);
+        free(timer);
+    }
+}
+
+void posix_timers_exec(struct posix_timers *timers) {
+    for (;;) {
+        struct posix_timer *timer = NULL;
+
+        lock_acquire(&timers->lock);
+        if (!list_empty(&timers->list)) {
+            timer = list_first_entry(&timers->list, struct posix_timer, link);
+            timer_unlink_locked(timer);
+        }
+        lock_release(&timers->lock);
+        if (!timer) {
+            return;
+        }
+        timer_unpin(timer);
+    }
+}
+
+void posix_timers_stop(struct posix_timers *timers) {
+    lock_acquire(&timers->lock);
+    for (size_t i = 0; i < ARRAY_SIZE(timers->itimers); i++) {
+        timers->itimers[i].linked = false;
+    }
+    lock_release(&timers->lock);
+    for (size_t i = 0; i < ARRAY_SIZE(timers->itimers); i++) {
+        poller_timer_cancel(&timers->itimers[i].timer);
+    }
+    posix_timers_exec(timers);
+}
+
+void posix_timers_free(struct posix_timers *timers) {
+    if (timers) {
+        posix_timers_stop(timers);
+        lock_destroy(&timers->lock);
+        free(timers);
+    }
+}
+
+/* ---- time ---- */
+
+/* Now, in the time of the timer's source. Takes locks of the group: no lock held. */
+static int64_t source_now(const struct posix_timer *timer) {
+    struct thread_group *group = timer->timers->group;
+    struct usage usage = {0};
+
+    switch (timer->source) {
+    case SOURCE_WALL:
+        return host_clock_monotonic();
+    case SOURCE_GROUP_CPU:
+    case SOURCE_GROUP_USER:
+        thread_group_usage(group, &usage);
+        return usage.user + (timer->source == SOURCE_GROUP_CPU ? usage.system : 0);
+    case SOURCE_THREAD_CPU: {
+        struct task *task CLEANUP(task_put) = kernel_get_task(group->kernel, timer->source_tid);
+
+        if (task) {
+            task_usage(task, &usage);
+        }
+        return usage.user + usage.system;
+    }
+    }
+    return 0;
+}
+
+/* How many threads can use up the source's time at once. No lock held. */
+static int64_t source_threads(const struct posix_timer *timer) {
+    struct thread_group *group = timer->timers->group;
+
+    if (timer->source == SOURCE_WALL || timer->source == SOURCE_THREAD_CPU) {
+        return 1;
+    }
+    LOCK_GUARD(&group->signal_lock);
+    return (int64_t)MAX(group->task_count, (size_t)1);
+}
+
+/* Sets the host's timer for the deadline; the caller holds timers->lock. */
+static int timer_arm_locked(struct posix_timer *timer, int64_t now, int64_t threads) {
+    int64_t at = timer->deadline;
+
+    timer->armed = true;
+    if (timer->source != SOURCE_WALL) {
+        at = host_clock_monotonic() + MAX((timer->deadline - now) / threads, MSEC);
+    }
+    return poller_timer_set(&timer->timer, MAX(at, (int64_t)1));
+}
+
+/* Moves the deadline of a periodic timer beyond `now`: how many expirations that passes. */
+static int64_t timer_forward_locked(struct posix_timer *timer, int64_t now) {
+    int64_t passed = 0;
+
+    if (timer->deadline <= now) {
+        passed = (now - timer->deadline) / timer->interval + 1;
+        timer->deadline += passed * timer->interval;
+    }
+    return passed;
+}
+
+/* ---- expiry ---- */
+
+/* In the event thread. */
+static void timer_expired(void *arg, uint32_t events) {
+    struct posix_timer *timer = arg;
+    struct posix_timers *timers = timer->timers;
+    struct signal_info info = {.signal = timer->signal};
+    int64_t now = source_now(timer), threads = source_threads(timer);
+    uint64_t arming;
+    int sent = 0, armed = 0;
+
+    lock_acquire(&timers->lock);
+    if (!timer->linked || !timer->armed || timer->waiting) {
+        lock_release(&timers->lock);
+        return;
+    }
+    if (now < timer->deadline) {
+        armed = timer_arm_locked(timer, now, threads);
+        lock_release(&timers->lock);
+        goto check;
+    }
+    arming = timer->arming;
+    timer->waiting = timer->interval && timer->source == SOURCE_WALL;
+    timer->armed = timer->interval != 0;
+    lock_release(&timers->lock);
+
+    if (timer->id < 0) {
+        info.code = SI_KERNEL;
+    } else {
+        info.code = SI_TIMER;
+        info.info.si_timerid = timer->id;
+        info.info.si_value = timer->value;
+    }
+    sent = signal_send_timer(timers->group, timer->tid, &info, timer->number);
+
+    lock_acquire(&timers->lock);
+    if (timer->linked && timer->arming == arming) {
+        int64_t passed = 0;
+
+        if (timer->source != SOURCE_WALL && timer->interval) {
+            passed = timer_forward_locked(timer, now) - 1;
+            armed = timer_arm_locked(timer, now, threads);
+        } else if (timer->waiting && sent != SIGNAL_TIMER_QUEUED && sent != SIGNAL_TIMER_PENDING) {
+            /* Nobody will take it: go on, but never faster than once a millisecond. */
+            timer->waiting = false;
+            (void)timer_forward_locked(timer, now + MSEC);
+            armed = timer_arm_locked(timer, now, threads);
+        }
+        if (sent == SIGNAL_TIMER_PENDING) {
+            passed++;
+        }
+        timer->overrun += passed;
+    }
+    lock_release(&timers->lock);
+check:
+    if (armed < 0) {
+        log_once(LOG_ERROR, "timer", 0, "a timer stopped: %s", strerror(-armed));
+    }
+}
+
+static int overrun_count(int64_t overrun) {
+    return (int)MIN(overrun, (int64_t)INT32_MAX); /* DELAYTIMER_MAX */
+}
+
+static struct posix_timer *find_number_locked(struct posix_timers *timers, uint64_t number) {
+    struct posix_timer *timer;
+
+    for (size_t i = 0; i < ARRAY_SIZE(timers->itimers); i++) {
+        if (timers->itimers[i].number == number) {
+            return &timers->itimers[i];
+        }
+    }
+    list_for_each_entry (timer, &timers->list, link) {
+        if (timer->number == number) {
+            return timer;
+        }
+    }
+    return NULL;
+}
+
+void posix_timer_taken(struct posix_timers *timers, uint64_t number, struct signal_info *info) {
+    struct posix_timer *timer;
+
+    LOCK_GUARD(&timers->lock);
+    timer = find_number_locked(timers, number);
+    if (!timer || !timer->linked) {
+        return;
+    }
+    if (timer->waiting) {
+        int64_t now = host_clock_monotonic();
+
+        timer->waiting = false;
+        timer->overrun += MAX(timer_forward_locked(timer, now) - 1, (int64_t)0);
+        if (timer_arm_locked(timer, now, 1) < 0) {
+            log_once(LOG_ERROR, "timer", 1, "a timer stopped: out of memory");
+        }
+    }
+    timer->last_overrun = timer->overrun;
+    timer->overrun = 0;
+    if (timer->id >= 0) {
+        info->info.si_overrun = overrun_count(timer->last_overrun);
+    }
+}
+
+/* ---- setting ---- */
+
+/* What is left; a running timer never reads as 0, which would mean disarmed. */
+static void timer_get_locked(const struct posix_timer *timer, int64_t now,
+                             struct timer_spec *spec) {
+    *spec = (struct timer_spec){.interval = timer->interval};
+    if (!timer->armed) {
+        return;
+    }
+    spec->value = timer->deadline - now;
+    if (spec->value <= 0 && timer->interval) {
+        spec->value = timer->interval - (now - timer->deadline) % timer->interval;
+    }
+    spec->value = MAX(spec->value, (int64_t)1);
+    if (timer->notify == SIGEV_NONE && !timer->interval && timer->deadline <= now) {
+        spec->value = 0;
+    }
+}
+
+static int timer_set(struct posix_timer *timer, bool absolute, const struct timer_spec *spec,
+                     struct timer_spec *old) {
+    struct posix_timers *timers = timer->timers;
+    int64_t now = source_now(timer), threads = source_threads(timer);
+    int64_t value = MIN(spec->value, TIME_MAX);
+
+    if (absolute && timer->clock == CLOCK_REALTIME) {
+        value -= host_clock_realtime() - host_clock_monotonic();
+    } else if (absolute && timer->clock == CLOCK_BOOTTIME) {
+        value -= host_clock_boottime() - host_clock_monotonic();
+    }
+    LOCK_GUARD(&timers->lock);
+    if (!timer->linked) {
+        return -EINVAL;
+    }
+    if (old) {
+        timer_get_locked(timer, now, old);
+    }
+    timer->arming++;
+    timer->waiting = false;
+    timer->armed = false;
+    timer->overrun = timer->last_overrun = 0;
+    timer->interval = spec->value ? MIN(spec->interval, TIME_MAX) : 0;
+    if (spec->value == 0) {
+        /* The host's timer may still come: it finds `armed` unset. */
+        return 0;
+    }
+    timer->deadline = absolute ? value : now + value;
+    if (timer->notify == SIGEV_NONE) {
+        timer->armed = true;
+        return 0;
+    }
+    return timer_arm_locked(timer, now, threads);
+}
+
+int itimer_get(struct thread_group *group, int which, struct timer_spec *spec) {
+    struct posix_timer *timer;
+    int64_t now;
+
+    if (which < 0 || which >= (int)ARRAY_SIZE(group->timers->itimers)) {
+        return -EINVAL;
+    }
+    timer = &group->timers->itimers[which];
+    now = source_now(timer);
+    LOCK_GUARD(&group->timers->lock);
+    timer_get_locked(timer, now, spec);
+    return 0;
+}
+
+int itimer_set(struct thread_group *group, int which, const struct timer_spec *spec,
+               struct timer_spec *old) {
+    if (which < 0 || which >= (int)ARRAY_SIZE(group->timers->itimers)) {
+        return -EINVAL;
+    }
+    return timer_set(&group->timers->itimers[which], false, spec, old);
+}
+
+/* ---- POSIX timers ---- */
+
+static int clock_source(const struct task *current, clockid_t clock, struct posix_timer *timer) {
+    switch (clock) {
+    case CLOCK_REALTIME:
+    case CLOCK_MONOTONIC:
+    case CLOCK_BOOTTIME:
+        timer->source = SOURCE_WALL;
+        return 0;
+    case CLOCK_PROCESS_CPUTIME_ID:
+        timer->source = SOURCE_GROUP_CPU;
+        return 0;
+    case CLOCK_THREAD_CPUTIME_ID:
+        timer->source = SOURCE_THREAD_CPU;
+        timer->source_tid = task_get_tid(current);
+        return 0;
+    case CLOCK_MONOTONIC_RAW:
+    case CLOCK_REALTIME_COARSE:
+    case CLOCK_MONOTONIC_COARSE:
+    case CLOCK_TAI:
+    case CLOCK_REALTIME_ALARM:
+    case CLOCK_BOOTTIME_ALARM:
+        return -EOPNOTSUPP;
+    default:
+        return -EINVAL;
+    }
+}
+
+static bool in_group(struct task *current, pid_t tid) {
+    struct task *task CLEANUP(task_put) = kernel_get_task(current->thread_group->kernel, tid);
+
+    return task && task->thread_group == current->thread_group;
+}
+
+int posix_timer_create(struct task *current, const struct posix_timer_params *params) {
+    struct posix_timers *timers = current->thread_group->timers;
+    struct posix_timer *timer CLEANUP(free) = NULL;
+    uint64_t limit = rlimits_get(&current->thread_group->rlimits, RLIMIT_SIGPENDING);
+    int result, id;
+
+    if (params->notify != SIGEV_NONE && (params->signal < 1 || params->signal > SIGNAL_MAX)) {
+        return -EINVAL;
+    }
+    if (params->tid && !in_group(current, params->tid)) {
+        return -EINVAL;
+    }
+    timer = calloc(1, sizeof(*timer));
+    if (!timer) {
+        return -EAGAIN;
+    }
+    result = clock_source(current, params->clock, timer);
+    if (result < 0) {
+        return result;
+    }
+    timer_init(timers, timer);
+    timer->clock = params->clock;
+    timer->notify = params->notify;
+    timer->signal = params->signal;
+    timer->tid = params->tid;
+    timer->value = params->value;
+
+    LOCK_GUARD(&timers->lock);
+    /* Linux keeps a queue entry for each timer, which counts against this limit. */
+    if (timers->count >= limit) {
+        return -EAGAIN;
+    }
+    id = timers->next_id;
+    timers->next_id = id == INT32_MAX ? 0 : id + 1;
+    timer->id = id;
+    if (!params->has_value) {
+        timer->value.sival_int = id;
+    }
+    list_add_tail(&timer->link, &timers->list);
+    timers->count++;
+    timer = NULL;
+    return id;
+}
+
+static struct posix_timer *find_id_locked(struct posix_timers *timers, int id) {
+    struct posix_timer *timer;
+
+    list_for_each_entry (timer, &timers->list, link) {
+        if (timer->id == id) {
+            return timer;
+        }
+    }
+    return NULL;
+}
+
+/*
+ * A timer of the caller's own group that cannot be freed meanwhile: deleting it (by another thread)
+ * is put off by the pin. NULL: no such timer.
+ */
+static struct posix_timer *timer_pin(struct posix_timers *timers, int id) {
+    struct posix_timer *timer;
+
+    LOCK_GUARD(&timers->lock);
+    timer = find_id_locked(timers, id);
+    if (timer) {
+        timer->pins++;
+    }
+    return timer;
+}
+
+int posix_timer_settime(struct thread_group *group, int id, bool absolute,
+                        const struct timer_spec *spec, struct timer_spec *old) {
+    struct posix_timer *timer = timer_pin(group->timers, id);
+    int result;
+
+    if (!timer) {
+        return -EINVAL;
+    }
+    result = timer_set(timer, absolute, spec, old);
+    timer_unpin(timer);
+    return result;
+}
+
+int posix_timer_gettime(struct thread_group *group, int id, struct timer_spec *spec) {
+    struct posix_timer *timer = timer_pin(group->timers, id);
+    int64_t now;
+
+    if (!timer) {
+        return -EINVAL;
+    }
+    now = source_now(timer);
+    lock_acquire(&group->timers->lock);
+    timer_get_locked(timer, now, spec);
+    lock_release(&group->timers->lock);
+    timer_unpin(timer);
+    return 0;
+}
+
+int posix_timer_getoverrun(struct thread_group *group, int id) {
+    struct posix_timer *timer;
+
+    LOCK_GUARD(&group->timers->lock);
+    timer = find_id_locked(group->timers, id);
+    return timer ? overrun_count(timer->last_overrun) : -EINVAL;
+}
+
+int posix_timer_delete(struct thread_group *group, int id) {
+    struct posix_timers *timers = group->timers;
+    struct posix_timer *timer;
+
+    lock_acquire(&timers->lock);
+    timer = find_id_locked(timers, id);
+    if (timer) {
+        timer_unlink_locked(timer);
+    }
+    lock_release(&timers->lock);
+    if (!timer) {
+        return -EINVAL;
+    }
+    timer_unpin(timer);
+    return 0;
+}
