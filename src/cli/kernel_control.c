@@ -1,0 +1,157 @@
+/*
+ * The kernel process's end of the control socket, and the watch over --memory. All of it runs in
+ * the event thread. Owns the watch and the timer; they live as long as the process.
+ *
+ * --memory: the sum of what the guests' host processes hold. Looked at by a timer whose next run
+ * depends on how far the limit is: a guest cannot touch pages faster than TOUCH_RATE. Without
+ * --memory there is no timer, and an idle sandbox stays idle.
+ */
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cli/kernel_internal.h"
+
+/* Bytes that one core can fault in per ms, generously (huge pages). */
+#define TOUCH_RATE_PER_MS (8ll << 20)
+#define LOOK_MIN_NS       2000000ll
+#define LOOK_MAX_NS       250000000ll
+
+static struct {
+    const struct run_options *options;
+    const struct launch *launch;
+    struct kernel *kernel;
+    struct thread_group *init;
+    bool has_terminal;
+    bool over_memory;
+    struct poller_watch watch;
+    struct poller_timer memory_timer;
+} control;
+
+static void signal_to_init(int signal) {
+    struct signal_info info;
+
+    signal_info_kernel(&info, signal);
+    /* A full queue loses it, as on Linux. */
+    (void)!signal_send_group(control.init, &info);
+}
+
+static void signal_to_foreground(int signal) {
+    struct signal_info info;
+
+    signal_info_kernel(&info, signal);
+    if (process_group_signal(control.kernel, control.init->leader, &info) < 0) {
+        (void)!signal_send_group(control.init, &info);
+    }
+}
+
+/*
+ * From the keyboard and the terminal: to the foreground group, as the terminal would. SIGTERM and
+ * the like were sent to one process, the launcher, which stands for the first program.
+ */
+static void take_signal(int signal) {
+    switch (signal) {
+    case SIGINT:
+    case SIGQUIT:
+    case SIGTSTP:
+    case SIGHUP:
+    case SIGWINCH:
+        if (control.has_terminal) {
+            tty_host_signal(control.kernel, signal);
+        } else {
+            signal_to_foreground(signal);
+        }
+        break;
+    case SIGCONT:
+        signal_to_foreground(signal);
+        break;
+    case SIGTERM:
+    case SIGUSR1:
+    case SIGUSR2:
+        signal_to_init(signal);
+        break;
+    default:
+        break;
+    }
+}
+
+static void control_readable(void *arg, uint32_t events) {
+    struct control_message message;
+
+    for (;;) {
+        ssize_t size = recv(control.launch->control_fd, &message, sizeof(message), MSG_DONTWAIT);
+
+        if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return;
+        }
+        if (size != sizeof(message)) {
+            /* The launcher is gone: nobody waits for a status. Guests die with us. */
+            _exit(EXIT_STARLING);
+        }
+        if (message.type == CONTROL_SIGNAL) {
+            take_signal(message.value);
+        } else if (message.type == CONTROL_KILL) {
+            kernel_kill_all(control.kernel);
+        }
+    }
+}
+
+/* What all guests hold, in bytes. */
+static uint64_t guests_resident(void) {
+    struct task **tasks = kernel_tasks(control.kernel, true);
+    uint64_t total = 0;
+
+    for (size_t i = 0; tasks && tasks[i]; i++) {
+        struct host_process *process = thread_group_process(tasks[i]->thread_group);
+        uint64_t resident, minor, major;
+
+        if (process) {
+            if (host_process_memory(process, &resident, &minor, &major) == 0) {
+                total += resident;
+            }
+            host_process_put(process);
+        }
+        task_put(tasks[i]);
+    }
+    free(tasks);
+    return total;
+}
+
+static void memory_look(void *arg, uint32_t events) {
+    uint64_t limit = control.options->memory_bytes, used = guests_resident();
+    int64_t wait;
+
+    if (used > limit) {
+        if (!control.over_memory) {
+            control.over_memory = true;
+            (void)control_send(control.launch->control_fd, CONTROL_MEMORY, 0);
+        }
+        kernel_kill_all(control.kernel);
+        wait = LOOK_MIN_NS; /* again, until none is left */
+    } else {
+        wait = (int64_t)(limit - used) / TOUCH_RATE_PER_MS * 1000000;
+        wait = MIN(MAX(wait, LOOK_MIN_NS), LOOK_MAX_NS);
+    }
+    if (poller_timer_set(&control.memory_timer, host_clock_monotonic() + wait) < 0) {
+        panic("no timer for --memory");
+    }
+}
+
+int kernel_control_start(const struct run_options *options, const struct launch *launch,
+                         struct kernel *kernel, struct thread_group *init, bool has_terminal) {
+    int error;
+
+    control.options = options;
+    control.launch = launch;
+    control.kernel = kernel;
+    control.init = init;
+    control.has_terminal = has_terminal;
+    control.watch = (struct poller_watch){
+        .fd = launch->control_fd, .fn = control_readable, .events = EPOLLIN | EPOLLRDHUP};
+    error = poller_add(&control.watch);
+    if (!error && options->memory_bytes) {
+        control.memory_timer.fn = memory_look;
+        error = poller_timer_set(&control.memory_timer, host_clock_monotonic() + LOOK_MIN_NS);
+    }
+    return error;
+}
