@@ -127,11 +127,9 @@ static int64_t remap_move(const struct remap *remap, uint64_t to) {
     return (int64_t)to;
 }
 
-/* MREMAP_FIXED or MREMAP_DONTUNMAP: mremap_to(). */
-static int64_t remap_to(struct remap *remap) {
-    struct memory_manager *mm = remap->mm;
+/* The new place as the caller gave it, before anything is looked up. */
+static int remap_check_target(const struct remap *remap) {
     uint64_t end = remap->address + remap->old_size;
-    int error;
 
     if (!IS_ALIGNED(remap->new_address, PAGE_SIZE) || remap->new_size > USER_TASK_SIZE ||
         remap->new_address > USER_TASK_SIZE - remap->new_size) {
@@ -141,6 +139,15 @@ static int64_t remap_to(struct remap *remap) {
         remap->new_address + remap->new_size > remap->address) {
         return -EINVAL;
     }
+    return 0;
+}
+
+/* MREMAP_FIXED or MREMAP_DONTUNMAP: mremap_to(). */
+static int64_t remap_to(struct remap *remap) {
+    struct memory_manager *mm = remap->mm;
+    uint64_t end = remap->address + remap->old_size;
+    int error;
+
     if (remap->flags & MREMAP_FIXED) {
         if (remap->new_address < USER_MMAP_MIN) {
             return -EPERM;
@@ -301,7 +308,11 @@ int64_t memory_remap(struct memory_manager *mm, struct host_thread *thread,
     if (remap.old_size > USER_TASK_SIZE - address) {
         return new_size <= old_size ? -EINVAL : -EFAULT;
     }
-    int result = memory_change_begin(mm);
+    int result = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) ? remap_check_target(&remap) : 0;
+
+    if (!result) {
+        result = memory_change_begin(mm);
+    }
 
     if (result) {
         return result;
