@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h> /* RENAME_* */
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -183,13 +184,14 @@ struct super_block {
     const struct file_system_type *type;
     dev_t
         dev; /* what stat(2) shows: anonymous device number unless the file system reports others */
-    struct inode *root;      /* owned until the last mount goes */
-    struct lock lock;        /* class SUPER_BLOCK: the file system's own state */
-    struct lock rename_lock; /* class RENAME: over renames that change a parent */
-    struct lock dentry_lock; /* class DENTRY: names, parents and unlinked of its dentries */
-    _Atomic int mounts;      /* when the last mount goes, root is dropped */
-    _Atomic ino_t next_ino;  /* super_block_next_ino() */
-    bool read_only;          /* immutable: the file system itself can not be written */
+    struct inode *root;         /* owned until the last mount goes; set before the first */
+    struct dentry *root_dentry; /* likewise; made on first use */
+    struct lock lock;           /* class SUPER_BLOCK: the file system's own state */
+    struct lock rename_lock;    /* class RENAME: over renames that change a parent */
+    struct lock dentry_lock;    /* class DENTRY: names, parents and unlinked of its dentries */
+    _Atomic int mounts;         /* when the last mount goes, root is dropped */
+    _Atomic ino_t next_ino;     /* super_block_next_ino() */
+    bool read_only;             /* immutable: the file system itself can not be written */
     void *private;
 };
 struct file_system_type {
@@ -206,6 +208,9 @@ struct super_block *super_block_new(const struct file_system_type *type, void *p
 struct super_block *super_block_get(struct super_block *sb);
 void super_block_put(struct super_block *sb);
 DEFINE_CLEANUP(struct super_block *, super_block_put)
+/* Drops ->root and what the dentry table keeps: done when the last mount goes; by whoever made a
+ * super block that was never mounted. The caller's reference stays. */
+void super_block_kill(struct super_block *sb);
 ino_t super_block_next_ino(struct super_block *sb);
 /* The types that mount(2) and /proc/filesystems know. Registered at start by whoever knows the type
  * (tmpfs by the VFS itself, procfs and the like from higher folders); never taken out again. Twice
@@ -242,12 +247,12 @@ struct dentry {
     bool unlinked;          /* guarded likewise: no longer reachable by its name */
     _Atomic int mounted;    /* mounts on it, in any namespace */
     /* private to dentry.c */
-    struct list_head hash_link; /* guarded by its bucket's lock */
-    struct list_head lru_link;  /* guarded by the list's lock */
-    uint64_t hash;              /* of (parent, name); guarded by the dentry lock */
-    bool hashed;                /* guarded by its bucket's lock */
-    bool cached;                /* guarded by the list's lock: the list holds a reference */
-    _Atomic bool recent;        /* used since the list last looked at it */
+    struct dentry *hash_next, **hash_prev; /* guarded by its bucket's lock; hash_prev NULL: not in
+                                              the table */
+    struct list_head lru_link;             /* guarded by the list's lock */
+    uint64_t hash;                         /* of (parent, name); guarded by the dentry lock */
+    bool cached;         /* guarded by the list's lock: the list holds a reference */
+    _Atomic bool recent; /* used since the list last looked at it */
 };
 struct dentry *dentry_get(struct dentry *dentry);
 void dentry_put(struct dentry *dentry);
@@ -260,6 +265,10 @@ struct dentry *dentry_parent(struct dentry *dentry);
 bool dentry_name(struct dentry *dentry, char name[NAME_MAX + 1]);
 /* The file system found that the name means something else now: forget it. */
 void dentry_invalidate(struct dentry *dentry);
+/* How many dentries that nobody else holds the table keeps (default 8192). */
+void dentry_set_limit(size_t limit);
+
+bool dentry_unlinked(struct dentry *dentry);
 
 struct path {
     struct mount *mount;   /* owned; NULL for anonymous files */
@@ -339,6 +348,9 @@ void fs_context_root(struct fs_context *fs, struct path *root); /* owned result 
 void fs_context_cwd(struct fs_context *fs, struct path *cwd);
 void fs_context_set_root(struct fs_context *fs, const struct path *root);
 void fs_context_set_cwd(struct fs_context *fs, const struct path *cwd);
+/* unshare(CLONE_NEWNS), clone(CLONE_NEWNS): a copy of the mount tree for this fs_context, which
+ * nobody else may use at the time. */
+int MUST_CHECK fs_context_unshare_mounts(struct fs_context *fs);
 mode_t fs_context_umask(struct fs_context *fs);
 mode_t fs_context_set_umask(struct fs_context *fs, mode_t umask);
 /* An fs_context over an empty tmpfs, for tests: the reference's create_test_file_system(). */

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -66,6 +67,19 @@ static int proc_fd_get(void) {
         fd = atomic_load(&proc_fd);
     }
     return fd;
+}
+
+unsigned host_fd_limit(void) {
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        return 1024;
+    }
+    return (unsigned)MIN(limit.rlim_cur, (rlim_t)1 << 20);
+}
+
+void host_umask_clear(void) {
+    (void)umask(0);
 }
 
 /* A call that the host does not have, or that its seccomp policy answers for it. */

@@ -65,7 +65,10 @@ struct host_ucontext {
 struct host_siginfo {
     int32_t signo, error, code, pad;
     uint64_t address;
+    int32_t call; /* of SIGSYS */
+    uint32_t arch;
 };
+#define ARCH_X86_64 0xc000003eu /* AUDIT_ARCH_X86_64 */
 
 /* Defined in entry_x86_64.S. */
 long stub_clone(uint64_t flags, uint64_t stack, uint64_t parent_tid, uint64_t child_tid,
@@ -477,6 +480,9 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
     }
     thread->frame = context;
     copy_bytes(slot->regs.gregs, context->gregs, sizeof(context->gregs));
+    if (signo == SIGSYS_NR && info->arch != ARCH_X86_64) {
+        slot->regs.gregs[REG_RAX] = ~0ull; /* int 0x80: no call of ours has that number */
+    }
     slot->regs.fs_base = read_base(thread, 0);
     slot->regs.gs_base = read_base(thread, 1);
     slot->fpstate = context->fpstate;

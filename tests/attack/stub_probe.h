@@ -26,7 +26,7 @@ static void probe_fault(int signal) {
     siglongjmp(probe_failed, signal);
 }
 
-static unsigned char *stub_find(void) {
+__attribute__((unused)) static unsigned char *stub_find(void) {
     struct sigaction action = {.sa_handler = probe_fault, .sa_flags = SA_NODEFER}, old;
     unsigned char *volatile found = NULL;
 
@@ -43,7 +43,7 @@ static unsigned char *stub_find(void) {
 }
 
 /* Waits for a child at most `ms`, then kills it. Its wait status. */
-static int wait_or_kill(pid_t child, int ms) {
+__attribute__((unused)) static int wait_or_kill(pid_t child, int ms) {
     struct timespec limit = {ms / 1000, ms % 1000 * 1000000L};
     sigset_t set;
     int status = 0;
@@ -60,7 +60,7 @@ static int wait_or_kill(pid_t child, int ms) {
     return status;
 }
 
-static void block_sigchld(void) {
+__attribute__((unused)) static void block_sigchld(void) {
     sigset_t set;
 
     sigemptyset(&set);

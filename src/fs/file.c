@@ -1,0 +1,574 @@
+/*
+ * Open file descriptions: what open(2) makes and descriptors name.
+ *
+ * Life: file_open_path() or file_new_anonymous() make one with one reference; descriptors, mappings
+ * and running calls hold further ones. The last file_put() tells epoll, drops the file's own locks
+ * (OFD, flock), runs ops->release and lets go of the path. Nothing of it is done under a lock.
+ */
+#include <stdio.h>
+
+#include "fs/vfs_internal.h"
+
+static void (*_Atomic forget_hook)(struct file *file);
+
+void file_set_forget_hook(void (*forget)(struct file *file)) {
+    atomic_store(&forget_hook, forget);
+}
+
+/* O_* flags that open(2) uses up; the rest stays in file->flags for F_GETFL. */
+#define OPEN_ONLY_FLAGS (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC)
+
+static struct file *file_alloc(int flags, const struct file_ops *ops) {
+    struct file *file = calloc(1, sizeof(*file));
+
+    if (!file) {
+        return NULL;
+    }
+    ref_init(&file->ref);
+    lock_init(&file->pos_lock, LOCK_FILE_POS);
+    lock_init(&file->lock, LOCK_FILE);
+    list_init(&file->epoll_links);
+    atomic_init(&file->flags, flags & ~OPEN_ONLY_FLAGS);
+    file->ops = ops;
+    if (flags & O_PATH) {
+        file->mode = FMODE_PATH;
+    } else {
+        int access = flags & O_ACCMODE;
+
+        file->mode = (access == O_RDONLY || access == O_RDWR ? FMODE_READ : 0) |
+                     (access == O_WRONLY || access == O_RDWR ? FMODE_WRITE : 0);
+    }
+    return file;
+}
+
+static void file_free(struct file *file) {
+    if (file->path.dentry) {
+        path_put(&file->path);
+    }
+    if (file->creds) {
+        credentials_put(file->creds);
+    }
+    lock_destroy(&file->pos_lock);
+    lock_destroy(&file->lock);
+    free(file);
+}
+
+static const struct file_ops no_file_ops;
+
+/* Directories, and what has no llseek, are not read at a position. */
+static void file_set_seekable(struct file *file) {
+    if (file->ops->llseek) {
+        file->mode |= FMODE_SEEK;
+    }
+}
+
+/* The ops that the type of the inode calls for. */
+static int file_choose_ops(struct file *file, struct device *device, bool *special) {
+    struct inode *inode = file->inode;
+
+    *special = false;
+    if (S_ISCHR(inode->type) || S_ISBLK(inode->type) || S_ISFIFO(inode->type)) {
+        /* A file system with nodes of its own making (devpts) brings its ops along. */
+        if (!inode->file_ops && !(inode->ops && inode->ops->open)) {
+            if (!device_find(inode->type, inode->rdev, device)) {
+                return -ENXIO;
+            }
+            file->ops = device->ops;
+            *special = true;
+            return 0;
+        }
+    } else if (S_ISSOCK(inode->type)) {
+        return -ENXIO;
+    }
+    file->ops = inode->file_ops ? inode->file_ops : &no_file_ops;
+    return 0;
+}
+
+static int file_open_inode(struct file *file) {
+    struct inode *inode = file->inode;
+    struct device device = {0};
+    bool special;
+    int error = file_choose_ops(file, &device, &special);
+
+    if (error) {
+        return error;
+    }
+    if (special) {
+        return device.open ? device.open(inode, file) : 0;
+    }
+    return inode->ops && inode->ops->open ? inode->ops->open(inode, file) : 0;
+}
+
+static bool counts_writers(const struct file *file) {
+    return (file->mode & FMODE_WRITE) && S_ISREG(file->inode->type);
+}
+
+int file_open_path(const struct path *path, int flags, const struct credentials *creds,
+                   struct file **result) {
+    struct file *file = file_alloc(flags, &no_file_ops);
+    int error = 0;
+
+    if (!file) {
+        return -ENOMEM;
+    }
+    file->path = *path;
+    path_get(&file->path);
+    file->inode = path->dentry->inode;
+    file->creds = creds ? credentials_get((struct credentials *)creds) : NULL;
+    if (!(flags & O_PATH)) {
+        if (counts_writers(file)) {
+            error = inode_get_write(file->inode);
+        }
+        if (!error) {
+            error = file_open_inode(file);
+            if (error && counts_writers(file)) {
+                inode_put_write(file->inode);
+            }
+        }
+        if (error) {
+            file_free(file);
+            return error;
+        }
+        file_set_seekable(file);
+    }
+    *result = file;
+    return 0;
+}
+
+/* ---- anonymous files ---- */
+
+static const struct file_system_type anonymous_type = {
+    .name = "anon_inodefs", .nodev = true, .magic = 0x09041934};
+static struct super_block *_Atomic anonymous_sb;
+
+static struct super_block *anonymous_super_block(void) {
+    struct super_block *sb = atomic_load(&anonymous_sb), *made, *none = NULL;
+
+    if (sb) {
+        return sb;
+    }
+    made = super_block_new(&anonymous_type, NULL);
+    if (IS_ERR(made)) {
+        return NULL;
+    }
+    if (!atomic_compare_exchange_strong(&anonymous_sb, &none, made)) {
+        super_block_put(made);
+        return none;
+    }
+    return made;
+}
+
+int file_new_anonymous(const char *name, mode_t type, const struct file_ops *ops, void *private,
+                       int flags, struct file **result) {
+    struct super_block *sb = anonymous_super_block();
+    struct inode *inode;
+    struct file *file;
+
+    if (!sb) {
+        return -ENOMEM;
+    }
+    inode = inode_new(sb, super_block_next_ino(sb), type, NULL, ops, NULL);
+    if (IS_ERR(inode)) {
+        return (int)PTR_ERR(inode);
+    }
+    file = file_alloc(flags, ops);
+    if (file) {
+        file->path.dentry = dentry_new_anonymous(inode, name);
+    }
+    inode_put(inode);
+    if (!file || !file->path.dentry) {
+        if (file) {
+            file_free(file);
+        }
+        return -ENOMEM;
+    }
+    file->inode = file->path.dentry->inode;
+    file->private = private;
+    file_set_seekable(file);
+    *result = file;
+    return 0;
+}
+
+/* ---- references ---- */
+
+struct file *file_get(struct file *file) {
+    ref_get(&file->ref);
+    return file;
+}
+
+void file_put(struct file *file) {
+    void (*forget)(struct file *);
+
+    if (!ref_put(&file->ref)) {
+        return;
+    }
+    forget = atomic_load(&forget_hook);
+    if (forget && !list_empty(&file->epoll_links)) {
+        forget(file);
+    }
+    if (file->mode & FMODE_PATH) {
+        file_free(file);
+        return;
+    }
+    file_locks_release(file, file);
+    if (file->path.mount) {
+        fs_event_dentry(file->path.dentry,
+                        file->mode & FMODE_WRITE ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
+    }
+    if (file->ops->release) {
+        file->ops->release(file);
+    }
+    if (file->path.mount && counts_writers(file)) {
+        inode_put_write(file->inode);
+    }
+    if (file->mode & FMODE_EXEC) {
+        inode_allow_write(file->inode);
+    }
+    file_free(file);
+}
+
+/* ---- reading and writing ---- */
+
+/* What read(2) and write(2) may move at once: INT_MAX rounded down to a page. */
+#define RW_MAX ((size_t)0x7ffff000)
+
+static int check_access(const struct file *file, unsigned wanted) {
+    if (!(file->mode & wanted)) {
+        return -EBADF;
+    }
+    return 0;
+}
+
+static int check_range(int64_t pos, size_t size) {
+    if (pos < 0) {
+        return -EINVAL;
+    }
+    return pos > INT64_MAX - (int64_t)size ? -EOVERFLOW : 0;
+}
+
+static ssize_t do_read(struct file *file, void *buffer, size_t size, int64_t *pos) {
+    ssize_t count;
+    int error = check_access(file, FMODE_READ);
+
+    if (!error && pos) {
+        error = check_range(*pos, MIN(size, RW_MAX));
+    }
+    if (error) {
+        return error;
+    }
+    if (!file->ops->read) {
+        return S_ISDIR(file->inode->type) ? -EISDIR : -EINVAL;
+    }
+    count = file->ops->read(file, buffer, MIN(size, RW_MAX), pos);
+    if (count > 0 && file->path.mount) {
+        fs_event_dentry(file->path.dentry, IN_ACCESS);
+    }
+    return count;
+}
+
+static ssize_t do_write(struct file *file, const void *buffer, size_t size, int64_t *pos) {
+    ssize_t count;
+    int error = check_access(file, FMODE_WRITE);
+
+    if (!error && pos) {
+        error = check_range(*pos, MIN(size, RW_MAX));
+        error = error == -EOVERFLOW ? -EFBIG : error;
+    }
+    if (error) {
+        return error;
+    }
+    if (!file->ops->write) {
+        return -EINVAL;
+    }
+    count = file->ops->write(file, buffer, MIN(size, RW_MAX), pos);
+    if (count > 0 && file->path.mount) {
+        fs_event_dentry(file->path.dentry, IN_MODIFY);
+    }
+    return count;
+}
+
+ssize_t file_read(struct file *file, void *buffer, size_t size) {
+    ssize_t count;
+
+    if (!(file->mode & FMODE_SEEK)) {
+        return do_read(file, buffer, size, NULL);
+    }
+    lock_acquire(&file->pos_lock);
+    count = do_read(file, buffer, size, &file->pos);
+    lock_release(&file->pos_lock);
+    return count;
+}
+
+ssize_t file_write(struct file *file, const void *buffer, size_t size) {
+    ssize_t count;
+
+    if (!(file->mode & FMODE_SEEK)) {
+        return do_write(file, buffer, size, NULL);
+    }
+    lock_acquire(&file->pos_lock);
+    count = do_write(file, buffer, size, &file->pos);
+    lock_release(&file->pos_lock);
+    return count;
+}
+
+ssize_t file_pread(struct file *file, void *buffer, size_t size, int64_t pos) {
+    if (pos < 0) {
+        return -EINVAL;
+    }
+    if (!(file->mode & FMODE_SEEK)) {
+        return file->mode & FMODE_PATH ? -EBADF : -ESPIPE;
+    }
+    return do_read(file, buffer, size, &pos);
+}
+
+ssize_t file_pwrite(struct file *file, const void *buffer, size_t size, int64_t pos) {
+    if (pos < 0) {
+        return -EINVAL;
+    }
+    if (!(file->mode & FMODE_SEEK)) {
+        return file->mode & FMODE_PATH ? -EBADF : -ESPIPE;
+    }
+    return do_write(file, buffer, size, &pos);
+}
+
+int64_t file_llseek(struct file *file, int64_t offset, int whence) {
+    if (file->mode & FMODE_PATH) {
+        return -EBADF;
+    }
+    if (!(file->mode & FMODE_SEEK)) {
+        return -ESPIPE;
+    }
+    LOCK_GUARD(&file->pos_lock);
+    return file->ops->llseek(file, offset, whence);
+}
+
+static int64_t set_pos(struct file *file, int64_t pos) {
+    if (pos < 0) {
+        return -EINVAL;
+    }
+    return file->pos = pos;
+}
+
+int64_t generic_llseek(struct file *file, int64_t offset, int whence) {
+    struct kstat stat;
+    int error;
+
+    switch (whence) {
+    case SEEK_SET:
+        return set_pos(file, offset);
+    case SEEK_CUR:
+        if (__builtin_add_overflow(file->pos, offset, &offset)) {
+            return -EOVERFLOW;
+        }
+        return set_pos(file, offset);
+    case SEEK_END:
+    case SEEK_DATA:
+    case SEEK_HOLE:
+        error = inode_getattr(file->inode, &stat);
+        if (error) {
+            return error;
+        }
+        if (whence == SEEK_END) {
+            if (__builtin_add_overflow(stat.size, offset, &offset)) {
+                return -EOVERFLOW;
+            }
+            return set_pos(file, offset);
+        }
+        if (offset < 0 || offset >= stat.size) {
+            return -ENXIO;
+        }
+        return set_pos(file, whence == SEEK_DATA ? offset : stat.size);
+    default:
+        return -EINVAL;
+    }
+}
+
+int64_t directory_llseek(struct file *file, int64_t offset, int whence) {
+    if (whence == SEEK_CUR) {
+        if (__builtin_add_overflow(file->pos, offset, &offset)) {
+            return -EOVERFLOW;
+        }
+    } else if (whence != SEEK_SET) {
+        return -EINVAL;
+    }
+    return set_pos(file, offset);
+}
+
+ssize_t text_read(const char *text, size_t length, void *buffer, size_t size, int64_t *pos) {
+    if (*pos < 0) {
+        return -EINVAL;
+    }
+    if ((uint64_t)*pos >= length) {
+        return 0;
+    }
+    size = MIN(size, length - (size_t)*pos);
+    memcpy(buffer, text + *pos, size);
+    *pos += (int64_t)size;
+    return (ssize_t)size;
+}
+
+/* ---- directories ---- */
+
+int file_readdir(struct file *file, struct dir_context *context) {
+    int error;
+
+    if (file->mode & FMODE_PATH) {
+        return -EBADF;
+    }
+    if (!file->ops->readdir) {
+        return -ENOTDIR;
+    }
+    if (dentry_unlinked(file->path.dentry)) {
+        return -ENOENT;
+    }
+    lock_acquire(&file->pos_lock);
+    context->pos = file->pos;
+    error = file->ops->readdir(file, context);
+    file->pos = context->pos;
+    lock_release(&file->pos_lock);
+    if (!error && file->path.mount) {
+        fs_event_dentry(file->path.dentry, IN_ACCESS);
+    }
+    return error;
+}
+
+bool dir_emit_dots(struct file *file, struct dir_context *context) {
+    struct dentry *parent;
+
+    if (context->pos == 0) {
+        if (!context->emit(context, ".", 1, file->inode->ino, 4 /* DT_DIR */, 1)) {
+            return false;
+        }
+        context->pos = 1;
+    }
+    if (context->pos == 1) {
+        ino_t ino;
+
+        parent = dentry_parent(file->path.dentry);
+        ino = parent->inode->ino;
+        dentry_put(parent);
+        if (!context->emit(context, "..", 2, ino, 4 /* DT_DIR */, 2)) {
+            return false;
+        }
+        context->pos = 2;
+    }
+    return true;
+}
+
+/* ---- poll ---- */
+
+uint32_t file_poll(struct file *file, struct poll_table *table) {
+    if (file->mode & FMODE_PATH) {
+        return EPOLLERR;
+    }
+    if (!file->ops->poll) {
+        return EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM;
+    }
+    return file->ops->poll(file, table);
+}
+
+int file_wait(struct file *file, uint32_t events, deadline_ns deadline) {
+    struct poll_waits waits;
+    int error = 0;
+
+    events |= EPOLLERR | EPOLLHUP;
+    if (file_poll(file, NULL) & events) {
+        return 0;
+    }
+    if (atomic_load(&file->flags) & O_NONBLOCK) {
+        return -EAGAIN;
+    }
+    poll_waits_init(&waits, events);
+    if (!(file_poll(file, &waits.table) & events)) {
+        do {
+            error = waits.table.error ? waits.table.error : wait_sleep(deadline);
+        } while (!error && !(file_poll(file, NULL) & events));
+    }
+    poll_waits_finish(&waits);
+    return error;
+}
+
+/* ---- memory ---- */
+
+struct file_object {
+    struct memory_object object;
+    struct file *file; /* owned */
+    int (*fd)(struct file *file, int prot, bool shared);
+};
+
+static int file_object_host_fd(struct memory_object *object, int prot, bool shared) {
+    struct file_object *self = container_of(object, struct file_object, object);
+
+    return self->fd(self->file, prot, shared);
+}
+
+static int file_object_describe(struct memory_object *object, char *name, size_t size, dev_t *dev,
+                                ino_t *ino) {
+    struct file_object *self = container_of(object, struct file_object, object);
+    struct kstat stat;
+    ssize_t length = path_name(&self->file->path, NULL, name, size);
+    int error = inode_getattr(self->file->inode, &stat);
+
+    if (length < 0 && size) {
+        name[0] = '\0';
+    }
+    if (!error) {
+        *dev = stat.dev;
+        *ino = stat.ino;
+    }
+    return error;
+}
+
+static void file_object_release(struct memory_object *object) {
+    struct file_object *self = container_of(object, struct file_object, object);
+
+    file_put(self->file);
+    free(self);
+}
+
+static const struct memory_object_ops file_object_ops = {
+    .host_fd = file_object_host_fd,
+    .describe = file_object_describe,
+    .release = file_object_release,
+};
+
+struct memory_object *file_object_new(struct file *file,
+                                      int (*fd)(struct file *file, int prot, bool shared)) {
+    struct file_object *self = calloc(1, sizeof(*self));
+
+    if (!self) {
+        return ERR_PTR(-ENOMEM);
+    }
+    ref_init(&self->object.ref);
+    self->object.ops = &file_object_ops;
+    self->file = file_get(file);
+    self->fd = fd;
+    return &self->object;
+}
+
+struct memory_object *file_memory_object(struct file *file, int prot, int flags) {
+    if (file->mode & FMODE_PATH) {
+        return ERR_PTR(-EBADF);
+    }
+    if (!file->ops->mmap) {
+        return ERR_PTR(-ENODEV);
+    }
+    return file->ops->mmap(file, prot, flags);
+}
+
+int file_truncate(struct file *file, int64_t size) {
+    struct iattr attr = {.valid = ATTR_SIZE, .size = size};
+
+    if (size < 0) {
+        return -EINVAL;
+    }
+    if (!(file->mode & FMODE_WRITE) || !S_ISREG(file->inode->type)) {
+        return file->mode & FMODE_PATH ? -EBADF : -EINVAL;
+    }
+    if (!file->creds) {
+        return file->inode->ops && file->inode->ops->setattr
+                   ? file->inode->ops->setattr(file->inode, &attr)
+                   : -EINVAL;
+    }
+    return inode_setattr(file->inode, &attr, file->creds);
+}

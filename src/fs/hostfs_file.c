@@ -1,0 +1,274 @@
+/*
+ * hostfs: open regular files and directories.
+ *
+ * An open file has a host descriptor of its own, opened with just the guest's rights, so it can be
+ * mapped into the guest or donated to it as it is. The position is the kernel's (file->pos): reads
+ * and writes name their offset.
+ *
+ * Directories: a position is 0 and 1 for the dots, then 2 + the host's d_off of the entry before.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "fs/hostfs_internal.h"
+
+#define DIRECTORY_BUFFER 16384
+
+/* ---- open ---- */
+
+/* O_* that the host shall see: durability belongs to the data, O_APPEND is given with each write.
+ */
+static int host_flags(struct inode *inode, int flags) {
+    int result = (flags & (O_ACCMODE | O_SYNC | O_DSYNC | O_NOATIME)) | O_NONBLOCK | O_NOCTTY;
+
+    return S_ISDIR(inode->type) ? result | O_DIRECTORY : result;
+}
+
+/*
+ * By name where there is one, else by the descriptor that was kept. O_NONBLOCK is for the moment in
+ * which somebody outside puts a FIFO or a device under the name: the open must not wait for it
+ * before the check refuses it.
+ */
+static int open_fd(struct inode *inode, int flags) {
+    struct inode *parent CLEANUP(inode_put) = NULL;
+    char *name CLEANUP(free) = NULL;
+
+    if (!S_ISDIR(inode->type) && hostfs_location(inode, &parent, &name)) {
+        struct host_handle *dir CLEANUP(host_handle_put) = hostfs_handle(parent);
+        struct statx stat;
+        int error, fd = IS_ERR(dir) ? (int)PTR_ERR(dir) : host_openat(dir->fd, name, flags, 0);
+
+        if (fd < 0) {
+            return fd == -ENOENT || fd == -ELOOP ? -ESTALE : fd;
+        }
+        error = host_statx(fd, "", &stat);
+        if (!error && hostfs_same(hostfs_node(inode), &stat)) {
+            return fd;
+        }
+        (void)host_close(fd);
+        return error ? error : -ESTALE;
+    }
+    struct host_handle *handle CLEANUP(host_handle_put) = hostfs_handle(inode);
+
+    return IS_ERR(handle) ? (int)PTR_ERR(handle) : host_reopen(handle->fd, flags);
+}
+
+int hostfs_open(struct inode *inode, struct file *file) {
+    struct hostfs_file *host_file;
+    struct host_handle *handle;
+    int file_flags = atomic_load(&file->flags), flags = host_flags(inode, file_flags);
+    int fd = open_fd(inode, flags);
+
+    if (fd == -EMFILE || fd == -ENFILE) {
+        hostfs_shrink(inode->sb);
+        fd = open_fd(inode, flags);
+    }
+    if (fd == -EPERM && (flags & O_NOATIME)) {
+        fd = open_fd(inode, flags & ~O_NOATIME); /* the guest may, the kernel process may not */
+    }
+    if (fd < 0) {
+        return fd;
+    }
+    handle = host_handle_new(fd);
+    if (IS_ERR(handle)) {
+        return (int)PTR_ERR(handle);
+    }
+    host_file = calloc(1, sizeof(*host_file));
+    if (!host_file) {
+        host_handle_put(handle);
+        return -ENOMEM;
+    }
+    host_file->handle = handle;
+    host_file->node = hostfs_node(inode);
+    host_file->inode = inode_get(inode);
+    host_file->writable = (file_flags & O_ACCMODE) != O_RDONLY;
+    host_file->next = -1;
+    lock_acquire(&inode->sb->lock);
+    list_add(&host_file->link, &host_file->node->open_files);
+    lock_release(&inode->sb->lock);
+    file->private = host_file;
+    return 0;
+}
+
+static void hostfs_file_release(struct file *file) {
+    struct hostfs_file *host_file = file->private;
+    struct inode *inode = host_file->inode;
+
+    lock_acquire(&inode->sb->lock);
+    list_del(&host_file->link);
+    lock_release(&inode->sb->lock);
+    host_handle_put(host_file->handle);
+    inode_put(inode);
+    free(host_file->buffer);
+    free(host_file);
+}
+
+static int hostfs_host_fd(struct file *file) {
+    struct hostfs_file *host_file = file->private;
+
+    return host_file->handle->fd;
+}
+
+/* ---- data ---- */
+
+static ssize_t hostfs_read(struct file *file, void *buffer, size_t size, int64_t *pos) {
+    ssize_t done = host_pread(hostfs_host_fd(file), buffer, size, *pos);
+
+    if (done > 0) {
+        *pos += done;
+    }
+    return done;
+}
+
+/* The end of the file at the time of the write is found by the host; the position behind it by
+ * asking it, which another writer cannot disturb while file->lock keeps this descriptor's appends
+ * apart and RWF_APPEND moves the descriptor's own offset. */
+static ssize_t append(struct file *file, const void *buffer, size_t size, int64_t *pos) {
+    int fd = hostfs_host_fd(file);
+    LOCK_GUARD(&file->lock);
+    ssize_t done = host_write_flags(fd, buffer, size, -1, RWF_APPEND);
+
+    if (done > 0) {
+        off_t end = host_lseek(fd, 0, SEEK_CUR);
+
+        *pos = end < 0 ? *pos + done : end;
+    }
+    return done;
+}
+
+static ssize_t hostfs_write(struct file *file, const void *buffer, size_t size, int64_t *pos) {
+    ssize_t done;
+
+    if (atomic_load_explicit(&file->flags, memory_order_relaxed) & O_APPEND) {
+        return append(file, buffer, size, pos);
+    }
+    done = host_pwrite(hostfs_host_fd(file), buffer, size, *pos);
+    if (done > 0) {
+        *pos += done;
+    }
+    return done;
+}
+
+/* Called with pos_lock held: the position is the kernel's, the host only knows the holes. */
+static int64_t hostfs_llseek(struct file *file, int64_t offset, int whence) {
+    if (whence == SEEK_DATA || whence == SEEK_HOLE) {
+        off_t found = host_lseek(hostfs_host_fd(file), offset, whence);
+
+        if (found >= 0) {
+            file->pos = found;
+        }
+        return found;
+    }
+    return generic_llseek(file, offset, whence);
+}
+
+static int hostfs_mapping_fd(struct file *file, int prot, bool shared) {
+    return hostfs_host_fd(file); /* it has the guest's own rights and no more */
+}
+
+static struct memory_object *hostfs_mmap(struct file *file, int prot, int flags) {
+    return file_object_new(file, hostfs_mapping_fd);
+}
+
+static int hostfs_fsync(struct file *file, bool data_only) {
+    return host_fsync(hostfs_host_fd(file), data_only);
+}
+
+static int hostfs_fallocate(struct file *file, int mode, int64_t offset, int64_t size) {
+    return host_fallocate(hostfs_host_fd(file), mode, offset, size);
+}
+
+/* ---- directories ---- */
+
+/* The host's linux_dirent64 has the layout of the guest's. */
+static int fill(struct hostfs_file *host_file, int64_t pos) {
+    ssize_t size;
+
+    if (!host_file->buffer) {
+        host_file->buffer = malloc(DIRECTORY_BUFFER);
+        if (!host_file->buffer) {
+            return -ENOMEM;
+        }
+    }
+    if (pos != host_file->next) {
+        off_t offset = host_lseek(host_file->handle->fd, MAX(pos - 2, (int64_t)0), SEEK_SET);
+
+        if (offset < 0) {
+            return (int)offset;
+        }
+    }
+    host_file->start = host_file->end = 0;
+    host_file->next = -1;
+    size = host_getdents64(host_file->handle->fd, host_file->buffer, DIRECTORY_BUFFER);
+    if (size < 0) {
+        return (int)size;
+    }
+    host_file->end = (size_t)size;
+    host_file->next = pos;
+    return size > 0;
+}
+
+static bool is_dot(const char *name) {
+    return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
+/* Tells the entries of the buffer: false when the taker has had enough. */
+static bool emit_buffer(struct hostfs_file *host_file, struct dir_context *context) {
+    while (host_file->start < host_file->end) {
+        struct user_dirent64 *entry = (void *)(host_file->buffer + host_file->start);
+        /* Positions go on from d_off, whatever the host's file system puts there; its largest one
+         * means the end and stays itself. */
+        int64_t next = entry->off > INT64_MAX - 2 ? INT64_MAX : entry->off + 2;
+
+        if (!is_dot(entry->name) && !context->emit(context, entry->name, strlen(entry->name),
+                                                   entry->ino, entry->type, next)) {
+            return false;
+        }
+        host_file->start += entry->reclen;
+        host_file->next = next;
+        context->pos = next;
+    }
+    return true;
+}
+
+static int hostfs_readdir(struct file *file, struct dir_context *context) {
+    struct hostfs_file *host_file = file->private;
+
+    if (context->pos <= 2) {
+        host_file->next = -1; /* from the start: what has changed since shall be seen */
+        host_file->start = host_file->end = 0;
+    }
+    if (!dir_emit_dots(file, context)) {
+        return 0;
+    }
+    for (;;) {
+        if (context->pos != host_file->next || host_file->start == host_file->end) {
+            int more = fill(host_file, context->pos);
+
+            if (more <= 0) {
+                return more;
+            }
+        }
+        if (!emit_buffer(host_file, context)) {
+            return 0;
+        }
+    }
+}
+
+const struct file_ops hostfs_file_ops = {
+    .read = hostfs_read,
+    .write = hostfs_write,
+    .llseek = hostfs_llseek,
+    .mmap = hostfs_mmap,
+    .host_fd = hostfs_host_fd,
+    .fsync = hostfs_fsync,
+    .fallocate = hostfs_fallocate,
+    .release = hostfs_file_release,
+};
+
+const struct file_ops hostfs_directory_file_ops = {
+    .llseek = directory_llseek,
+    .readdir = hostfs_readdir,
+    .fsync = hostfs_fsync,
+    .release = hostfs_file_release,
+};

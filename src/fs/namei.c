@@ -1,0 +1,319 @@
+/*
+ * The path walk: one component at a time, by the rules of path_resolution(7) and, for RESOLVE_*,
+ * openat2(2).
+ *
+ * A walk holds one path (mount and dentry) and no lock between components. Symlinks are followed by
+ * pushing their text before what is left of the name; the stack never holds more than 40 of them.
+ * Renames may happen meanwhile: each step is right at its moment, as on Linux; only a walk that
+ * must stay below its start (RESOLVE_BENEATH, RESOLVE_IN_ROOT) checks after each ".." that it still
+ * is.
+ */
+#include "fs/vfs_internal.h"
+
+#define LOOKUP_SCOPED (LOOKUP_BENEATH | LOOKUP_IN_ROOT)
+
+int nameidata_init(struct nameidata *nd, const struct walk *walk, const char *name,
+                   unsigned flags) {
+    memset(&nd->path, 0, sizeof(nd->path));
+    memset(&nd->root, 0, sizeof(nd->root));
+    nd->creds = walk->creds;
+    nd->flags = flags;
+    nd->link_count = 0;
+    nd->depth = 0;
+    nd->rest = name;
+    nd->trailing_slash = false;
+    nd->last_type = LAST_ROOT;
+    nd->last[0] = '\0';
+    if (!*name && !(flags & LOOKUP_EMPTY)) {
+        return -ENOENT;
+    }
+    if (strnlen(name, PATH_MAX) == PATH_MAX) {
+        return -ENAMETOOLONG;
+    }
+    if (*name == '/' && (flags & LOOKUP_BENEATH)) {
+        return -EXDEV;
+    }
+    if ((flags & LOOKUP_SCOPED) && walk->start) {
+        nd->root = *walk->start;
+        path_get(&nd->root);
+    } else if (flags & LOOKUP_SCOPED) {
+        fs_context_cwd(walk->fs, &nd->root);
+    } else {
+        fs_context_root(walk->fs, &nd->root);
+    }
+    if (*name == '/') {
+        nd->path = nd->root;
+        path_get(&nd->path);
+    } else if (walk->start) {
+        nd->path = *walk->start;
+        path_get(&nd->path);
+    } else {
+        fs_context_cwd(walk->fs, &nd->path);
+    }
+    return 0;
+}
+
+void nameidata_finish(struct nameidata *nd) {
+    while (nd->depth > 0) {
+        free(nd->stack[--nd->depth].buffer);
+    }
+    if (nd->path.dentry) {
+        path_put(&nd->path);
+    }
+    if (nd->root.dentry) {
+        path_put(&nd->root);
+    }
+}
+
+static const char *skip_slashes(const char *name) {
+    while (*name == '/') {
+        name++;
+    }
+    return name;
+}
+
+static bool stack_is_empty(const struct nameidata *nd) {
+    for (int i = 0; i < nd->depth; i++) {
+        if (*nd->stack[i].rest) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* "..": up, over the roots of mounts, never above nd->root. */
+static int walk_dotdot(struct nameidata *nd) {
+    struct dentry *parent;
+
+    while (!path_equal(&nd->path, &nd->root)) {
+        if (!nd->path.mount) {
+            return -ENOTDIR;
+        }
+        if (nd->path.dentry != nd->path.mount->root) {
+            /* A directory that was moved out from under a bind mount's root: its parents are none
+             * of the walker's business. */
+            parent = dentry_parent_within(nd->path.dentry, nd->path.mount->root);
+            if (!parent) {
+                return -ENOENT;
+            }
+            dentry_put(nd->path.dentry);
+            nd->path.dentry = parent;
+            break;
+        }
+        if (nd->flags & LOOKUP_NO_XDEV) {
+            return -EXDEV;
+        }
+        if (!path_climb_mount(&nd->path)) {
+            break;
+        }
+    }
+    if (path_follow_mounts(&nd->path) && (nd->flags & LOOKUP_NO_XDEV)) {
+        return -EXDEV;
+    }
+    if ((nd->flags & LOOKUP_SCOPED) && !path_is_below(&nd->path, &nd->root)) {
+        return -EAGAIN;
+    }
+    return 0;
+}
+
+static int walk_dots(struct nameidata *nd) {
+    if (nd->last_type != LAST_DOTDOT) {
+        return 0;
+    }
+    if ((nd->flags & LOOKUP_BENEATH) && path_equal(&nd->path, &nd->root)) {
+        return -EXDEV;
+    }
+    return walk_dotdot(nd);
+}
+
+static int walk_to_root(struct nameidata *nd) {
+    if (nd->flags & LOOKUP_BENEATH) {
+        return -EXDEV;
+    }
+    if ((nd->flags & LOOKUP_NO_XDEV) && nd->path.mount != nd->root.mount) {
+        return -EXDEV;
+    }
+    path_put(&nd->path);
+    nd->path = nd->root;
+    path_get(&nd->path);
+    return 0;
+}
+
+/* nd->path is the directory that `link` is in. 1: its text was pushed; 0: a magic link, nd->path is
+ * the target. */
+static int walk_symlink(struct nameidata *nd, struct inode *link) {
+    char *text;
+    ssize_t length;
+    int error;
+
+    if (nd->link_count++ >= SYMLINKS_MAX || (nd->flags & LOOKUP_NO_SYMLINKS)) {
+        return -ELOOP;
+    }
+    if (link->ops->follow) {
+        struct path target = {0};
+
+        if (nd->flags & LOOKUP_NO_MAGIC) {
+            return -ELOOP;
+        }
+        error = link->ops->follow(link, &target);
+        if (error) {
+            return error;
+        }
+        if ((nd->flags & LOOKUP_SCOPED) ||
+            ((nd->flags & LOOKUP_NO_XDEV) && target.mount != nd->path.mount)) {
+            path_put(&target);
+            return -EXDEV;
+        }
+        path_put(&nd->path);
+        nd->path = target;
+        return 0;
+    }
+    if (!link->ops->readlink) {
+        return -EINVAL;
+    }
+    text = malloc(PATH_MAX);
+    if (!text) {
+        return -ENOMEM;
+    }
+    length = link->ops->readlink(link, text, PATH_MAX - 1);
+    if (length <= 0) {
+        free(text);
+        return length ? (int)length : -ENOENT;
+    }
+    text[length] = '\0';
+    if (text[0] == '/') {
+        error = walk_to_root(nd);
+        if (error) {
+            free(text);
+            return error;
+        }
+    }
+    nd->stack[nd->depth].buffer = text;
+    nd->stack[nd->depth].rest = nd->rest;
+    nd->depth++;
+    nd->rest = text;
+    return 1;
+}
+
+int walk_step(struct nameidata *nd, struct dentry *child, bool follow) {
+    struct path next = {nd->path.mount, child};
+
+    path_get(&next);
+    if (path_follow_mounts(&next) && (nd->flags & LOOKUP_NO_XDEV)) {
+        path_put(&next);
+        return -EXDEV;
+    }
+    if (S_ISLNK(next.dentry->inode->type) && follow) {
+        int result = walk_symlink(nd, next.dentry->inode);
+
+        path_put(&next);
+        return result;
+    }
+    path_put(&nd->path);
+    nd->path = next;
+    return 0;
+}
+
+/* The last component of a walk that creates nothing. */
+int walk_last(struct nameidata *nd, bool follow) {
+    struct dentry *child;
+    int error;
+
+    if (nd->last_type != LAST_NORMAL) {
+        return walk_dots(nd);
+    }
+    error = dentry_lookup(nd->path.dentry, nd->last, &child);
+    if (error) {
+        return error;
+    }
+    error = walk_step(nd, child, follow || nd->trailing_slash);
+    dentry_put(child);
+    return error;
+}
+
+int walk_parent(struct nameidata *nd) {
+    for (;;) {
+        const char *name = skip_slashes(nd->rest), *end;
+        size_t length;
+        int error;
+
+        if (!*name) {
+            if (nd->depth == 0) {
+                nd->last_type = LAST_ROOT;
+                nd->last[0] = '\0';
+                return 0;
+            }
+            nd->depth--;
+            free(nd->stack[nd->depth].buffer);
+            nd->rest = nd->stack[nd->depth].rest;
+            continue;
+        }
+        error = may_lookup(nd->path.dentry, nd->creds);
+        if (error) {
+            return error;
+        }
+        end = strchrnul(name, '/');
+        length = (size_t)(end - name);
+        if (length > NAME_MAX) {
+            return -ENAMETOOLONG;
+        }
+        memcpy(nd->last, name, length);
+        nd->last[length] = '\0';
+        nd->last_type = strcmp(nd->last, ".") == 0    ? LAST_DOT
+                        : strcmp(nd->last, "..") == 0 ? LAST_DOTDOT
+                                                      : LAST_NORMAL;
+        nd->rest = skip_slashes(end);
+        if (!*nd->rest && stack_is_empty(nd)) {
+            nd->trailing_slash |= *end == '/';
+            return 0;
+        }
+        error = walk_last(nd, true);
+        if (error < 0) {
+            return error;
+        }
+    }
+}
+
+int path_lookup(const struct walk *walk, const char *name, unsigned flags, struct path *path) {
+    struct nameidata nd CLEANUP(nameidata);
+    int error = nameidata_init(&nd, walk, name, flags);
+
+    if (error) {
+        return error;
+    }
+    do {
+        error = walk_parent(&nd);
+        if (!error) {
+            error = walk_last(&nd, flags & LOOKUP_FOLLOW);
+        }
+    } while (error == 1);
+    if (!error && ((flags & LOOKUP_DIRECTORY) || nd.trailing_slash) &&
+        !S_ISDIR(nd.path.dentry->inode->type)) {
+        error = -ENOTDIR;
+    }
+    if (!error) {
+        *path = nd.path;
+        memset(&nd.path, 0, sizeof(nd.path));
+    }
+    return error;
+}
+
+int path_lookup_parent(const struct walk *walk, const char *name, unsigned flags,
+                       struct path *parent, char last[NAME_MAX + 1], enum last_type *type,
+                       bool *trailing_slash) {
+    struct nameidata nd CLEANUP(nameidata);
+    int error = nameidata_init(&nd, walk, name, flags);
+
+    if (!error) {
+        error = walk_parent(&nd);
+    }
+    if (error) {
+        return error;
+    }
+    *parent = nd.path;
+    memset(&nd.path, 0, sizeof(nd.path));
+    memcpy(last, nd.last, sizeof(nd.last));
+    *type = nd.last_type;
+    *trailing_slash = nd.trailing_slash;
+    return 0;
+}

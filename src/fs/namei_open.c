@@ -1,0 +1,306 @@
+/*
+ * open(2): the walk to the last component, creation, permission, truncation.
+ *
+ * With O_CREAT the last component is looked up under its directory's lock, so that of two openers
+ * only one creates, and O_EXCL is exact.
+ */
+#include "fs/vfs_internal.h"
+
+struct open_how_kernel {
+    int flags;   /* O_* */
+    int access;  /* MAY_* that the inode is asked for */
+    mode_t mode; /* of a created file, umask applied */
+    bool created;
+    bool truncate;
+};
+
+/* openat(2), openat2(2): which flags go together. */
+static int check_flags(int *flags, struct open_how_kernel *how) {
+    if (*flags & O_PATH) {
+        *flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+        how->flags = *flags;
+        return 0;
+    }
+    if ((*flags & O_TMPFILE) == O_TMPFILE) {
+        if (*flags & O_CREAT || (*flags & O_ACCMODE) == O_RDONLY) {
+            return -EINVAL;
+        }
+    } else if (*flags & (O_TMPFILE & ~O_DIRECTORY)) {
+        return -EINVAL; /* __O_TMPFILE without O_DIRECTORY */
+    } else if ((*flags & O_CREAT) && (*flags & O_DIRECTORY)) {
+        return -EINVAL;
+    }
+    switch (*flags & O_ACCMODE) {
+    case O_RDONLY:
+        how->access = MAY_READ;
+        break;
+    case O_WRONLY:
+        how->access = MAY_WRITE;
+        break;
+    default:
+        how->access = MAY_READ | MAY_WRITE;
+        break;
+    }
+    if (*flags & O_TRUNC) {
+        how->access |= MAY_WRITE;
+    }
+    how->flags = *flags;
+    how->truncate = *flags & O_TRUNC;
+    return 0;
+}
+
+/* May the file at `path` be opened like this? */
+static int may_open(const struct path *path, struct open_how_kernel *how,
+                    const struct credentials *creds) {
+    struct inode *inode = path->dentry->inode;
+    unsigned long mount_flags = path->mount ? atomic_load(&path->mount->flags) : 0;
+    struct kstat stat;
+    int error;
+
+    switch (inode->type) {
+    case S_IFLNK:
+        return -ELOOP;
+    case S_IFDIR:
+        if (how->access & MAY_WRITE) {
+            return -EISDIR;
+        }
+        break;
+    case S_IFBLK:
+    case S_IFCHR:
+        if (mount_flags & MS_NODEV) {
+            return -EACCES;
+        }
+        how->truncate = false;
+        break;
+    case S_IFIFO:
+    case S_IFSOCK:
+        how->truncate = false;
+        break;
+    }
+    if (!how->created) {
+        error = inode_permission(inode, how->access, creds);
+        if (error) {
+            return error;
+        }
+    }
+    if ((how->access & MAY_WRITE) && S_ISREG(inode->type)) {
+        error = path_want_write(path);
+        if (error) {
+            return error;
+        }
+    }
+    if (how->flags & O_NOATIME) {
+        error = inode_getattr(inode, &stat);
+        if (error) {
+            return error;
+        }
+        if (!inode_owner_or_capable(&stat, creds)) {
+            return -EPERM;
+        }
+    }
+    return 0;
+}
+
+/* The file at nd->path. */
+static int open_here(struct nameidata *nd, struct open_how_kernel *how, struct file **file) {
+    struct inode *inode = nd->path.dentry->inode;
+    int error;
+
+    if (((how->flags & O_DIRECTORY) || nd->trailing_slash) && !S_ISDIR(inode->type)) {
+        return -ENOTDIR;
+    }
+    if (how->flags & O_PATH) {
+        return file_open_path(&nd->path, how->flags, nd->creds, file);
+    }
+    if ((how->flags & O_CREAT) && !how->created) {
+        if (how->flags & O_EXCL) {
+            return -EEXIST;
+        }
+        if (S_ISDIR(inode->type)) {
+            return -EISDIR;
+        }
+    }
+    error = may_open(&nd->path, how, nd->creds);
+    if (error) {
+        return error;
+    }
+    error = file_open_path(&nd->path, how->flags, nd->creds, file);
+    if (error) {
+        return error;
+    }
+    if (how->truncate && !how->created) {
+        struct iattr attr = {.valid = ATTR_SIZE | ATTR_MTIME | ATTR_MTIME_NOW};
+
+        /* Permission was checked: what is left of the attributes' rules is suid and sgid. */
+        attr.valid &= ~(unsigned)(ATTR_MTIME | ATTR_MTIME_NOW);
+        error = inode_setattr(inode, &attr, nd->creds);
+        if (error) {
+            file_put(STEAL(*file));
+            return error;
+        }
+    }
+    return 0;
+}
+
+/* O_CREAT: looks the last component up, or makes it. 0: nd->path is the file; 1: a symlink was
+ * pushed. */
+static int walk_create(struct nameidata *nd, struct open_how_kernel *how) {
+    struct dentry *parent = nd->path.dentry, *child = NULL;
+    struct inode *dir = parent->inode, *inode;
+    bool locked = !(dir->ops && dir->ops->lookup_unlocked);
+    int error;
+
+    if (nd->last_type != LAST_NORMAL) {
+        /* ".", ".." and "/" are directories: open_here() says EISDIR. */
+        return walk_last(nd, true);
+    }
+    if (nd->trailing_slash) {
+        return -EISDIR;
+    }
+    /* Most of the time it exists: no lock then. */
+    error = dentry_lookup(parent, nd->last, &child);
+    if (error == -ENOENT) {
+        if (locked) {
+            lock_acquire(&dir->lock);
+        }
+        error = dentry_lookup_locked(parent, nd->last, &child);
+        if (error == -ENOENT && locked) {
+            error = path_want_write(&nd->path);
+            if (!error) {
+                error = may_create(parent, nd->creds);
+            }
+            if (!error && !dir->ops->create) {
+                error = -EACCES;
+            }
+            if (!error) {
+                error = dir->ops->create(dir, nd->last, how->mode, nd->creds, &inode);
+            }
+            if (!error) {
+                child = dentry_add(parent, nd->last, inode);
+                inode_put(inode);
+                how->created = true;
+                error = child ? 0 : -ENOMEM;
+            }
+        }
+        if (locked) {
+            lock_release(&dir->lock);
+        }
+        if (!error && how->created) {
+            fs_event(dir, IN_CREATE, 0, nd->last);
+        }
+    }
+    if (error) {
+        return error;
+    }
+    if ((how->flags & O_EXCL) && !how->created) {
+        error = -EEXIST;
+    } else {
+        error = walk_step(nd, child, !(how->flags & O_NOFOLLOW));
+    }
+    dentry_put(child);
+    return error;
+}
+
+static int open_tmpfile(struct nameidata *nd, struct open_how_kernel *how, struct file **file) {
+    struct inode *dir = nd->path.dentry->inode, *inode;
+    struct path path = {.mount = nd->path.mount};
+    mode_t mode = how->mode;
+    int error;
+
+    if (!S_ISDIR(dir->type)) {
+        return -ENOTDIR;
+    }
+    error = path_want_write(&nd->path);
+    if (!error) {
+        error = inode_permission(dir, MAY_WRITE | MAY_EXEC, nd->creds);
+    }
+    if (!error && !(dir->ops && dir->ops->tmpfile)) {
+        error = -EOPNOTSUPP;
+    }
+    if (error) {
+        return error;
+    }
+    lock_acquire(&dir->lock);
+    error = dir->dead ? -ENOENT : dir->ops->tmpfile(dir, mode, nd->creds, &inode);
+    lock_release(&dir->lock);
+    if (error) {
+        return error;
+    }
+    path.dentry = dentry_new_tmpfile(nd->path.dentry, inode);
+    inode_put(inode);
+    if (!path.dentry) {
+        return -ENOMEM;
+    }
+    how->created = true;
+    /* O_TMPFILE contains O_DIRECTORY; neither stays in the file's flags but for F_GETFL. */
+    error = file_open_path(&path, how->flags, nd->creds, file);
+    dentry_put(path.dentry);
+    return error;
+}
+
+int vfs_open(const struct walk *walk, const char *name, int flags, mode_t mode,
+             unsigned lookup_flags, struct file **file) {
+    struct nameidata nd CLEANUP(nameidata);
+    struct open_how_kernel how = {0};
+    int error = check_flags(&flags, &how);
+
+    nd.path.dentry = nd.root.dentry = NULL;
+    nd.depth = 0;
+    if (!error) {
+        how.mode = mode & 07777 & ~fs_context_umask(walk->fs);
+        error = nameidata_init(&nd, walk, name, lookup_flags);
+    }
+    if (error) {
+        return error;
+    }
+    do {
+        error = walk_parent(&nd);
+        if (!error) {
+            error = (how.flags & O_CREAT) ? walk_create(&nd, &how)
+                                          : walk_last(&nd, !(how.flags & O_NOFOLLOW));
+        }
+    } while (error == 1);
+    if (!error && (how.flags & O_TMPFILE) == O_TMPFILE) {
+        error = open_tmpfile(&nd, &how, file);
+    } else if (!error) {
+        error = open_here(&nd, &how, file);
+    }
+    if (!error && !(how.flags & O_PATH)) {
+        fs_event_dentry((*file)->path.dentry, IN_OPEN);
+    }
+    return error;
+}
+
+int vfs_open_exec(const struct walk *walk, const char *name, unsigned lookup_flags,
+                  struct file **file) {
+    struct path path = {0};
+    struct inode *inode;
+    int error = path_lookup(walk, name, lookup_flags, &path);
+
+    if (error) {
+        return error;
+    }
+    inode = path.dentry->inode;
+    if (S_ISLNK(inode->type)) {
+        error = -ELOOP;
+    } else if (!S_ISREG(inode->type) ||
+               (path.mount && (atomic_load(&path.mount->flags) & MS_NOEXEC))) {
+        error = -EACCES;
+    } else {
+        error = inode_permission(inode, MAY_EXEC, walk->creds);
+    }
+    if (!error) {
+        error = inode_deny_write(inode);
+    }
+    if (!error) {
+        error = file_open_path(&path, O_RDONLY | O_LARGEFILE, walk->creds, file);
+        if (error) {
+            inode_allow_write(inode);
+        } else {
+            /* file_put() lets writers in again. */
+            (*file)->mode |= FMODE_EXEC;
+        }
+    }
+    path_put(&path);
+    return error;
+}

@@ -1,0 +1,115 @@
+/*
+ * What the files of the VFS core share and no one else sees: the dentry table, mount look-ups, and
+ * the steps of a path walk that open and rename need one by one.
+ */
+#ifndef STARLING_VFS_INTERNAL_H
+#define STARLING_VFS_INTERNAL_H
+
+#include <linux/capability.h>
+#include <sys/inotify.h>
+#include <sys/mount.h>
+
+#include "fs/fs.h"
+
+/* ---- dentry.c ---- */
+
+/* The dentry of sb->root, the same for all its mounts. NULL: no memory. */
+struct dentry *super_block_root(struct super_block *sb);
+/* An O_TMPFILE file's: unlinked from the start, below `parent`. */
+struct dentry *dentry_new_tmpfile(struct dentry *parent, struct inode *inode);
+/*
+ * The child of that name, from the table or from the file system; a stale entry is looked up anew.
+ * 0 with an owned dentry, -ENOENT, or an error of lookup. dentry_lookup() takes the directory's
+ * lock where the file system wants that; _locked: the caller holds it.
+ */
+int MUST_CHECK dentry_lookup(struct dentry *parent, const char *name, struct dentry **child);
+int MUST_CHECK dentry_lookup_locked(struct dentry *parent, const char *name, struct dentry **child);
+/* A new child was made (create, link ...): its dentry. Replaces an "absent" entry. The caller holds
+ * the directory's lock. */
+struct dentry *dentry_add(struct dentry *parent, const char *name, struct inode *inode);
+/* The name is gone. The caller holds the directory's lock. */
+void dentry_unlink(struct dentry *dentry);
+/* Renamed; names or parents change for everybody who holds it. The caller holds the locks of both
+ * directories, and sb->rename_lock when they differ. 0 or -ENOMEM before anything changed: so call
+ * dentry_move_prepare() first, then the file system, then dentry_move(). */
+struct dentry_move {
+    char *from_name, *to_name; /* copies */
+};
+int MUST_CHECK dentry_move_prepare(struct dentry_move *move, const char *from, const char *to);
+void dentry_move_abort(struct dentry_move *move);
+void dentry_move(struct dentry_move *move, struct dentry *dentry, struct dentry *to_parent,
+                 struct dentry *replaced);
+void dentry_exchange(struct dentry_move *move, struct dentry *a, struct dentry *b);
+/* Is `dentry` below (or the same as) `ancestor`? */
+bool dentry_is_below(struct dentry *dentry, struct dentry *ancestor);
+/* Its parent, owned, when that is below (or the same as) `ancestor`; else NULL. */
+struct dentry *dentry_parent_within(struct dentry *dentry, struct dentry *ancestor);
+/* Forget what the table keeps of this file system (its last mount is gone). */
+void dentry_forget_super_block(struct super_block *sb);
+/* ---- mount.c ---- */
+
+extern struct rwlock mounts_lock; /* class MOUNTS: every mount tree */
+/* While something is mounted on *path: goes there. 1 when it moved, else 0. */
+int path_follow_mounts(struct path *path);
+/* From the root of a mount to its mount point; false: it has none. */
+bool path_climb_mount(struct path *path);
+/* Is `path` below (or at) `root`, over mounts as well? */
+bool path_is_below(const struct path *path, const struct path *root);
+
+/* After mount_namespace_copy(): moves the path to the copy's mount; false: there is none. */
+bool mount_namespace_translate(struct mount_namespace *ns, struct path *path);
+
+/* ---- namei.c ---- */
+
+#define SYMLINKS_MAX 40 /* path_resolution(7): ELOOP beyond */
+
+struct nameidata {
+    struct path path; /* where we are; owned */
+    struct path root; /* owned */
+    const struct credentials *creds;
+    unsigned flags;
+    int link_count;
+    int depth;
+    const char *rest; /* of the innermost name */
+    char last[NAME_MAX + 1];
+    enum last_type last_type;
+    bool trailing_slash;
+    struct {
+        char *buffer;     /* the symlink's text whose rest is being walked; owned */
+        const char *rest; /* what follows the symlink in the name that held it */
+    } stack[SYMLINKS_MAX + 1];
+};
+/* Starts a walk: 0, or an error with nothing owned. */
+int MUST_CHECK nameidata_init(struct nameidata *nd, const struct walk *walk, const char *name,
+                              unsigned flags);
+void nameidata_finish(struct nameidata *nd);
+static inline void nameidata_cleanup(struct nameidata *nd) {
+    nameidata_finish(nd);
+}
+/* Walks to the directory of the last component: nd->path, nd->last ... */
+int MUST_CHECK walk_parent(struct nameidata *nd);
+/* Goes to `child` of nd->path (borrowed), over mounts; a symlink that is to be followed is pushed
+ * instead: 1, the caller calls walk_parent() again. 0: nd->path is the child. */
+int MUST_CHECK walk_step(struct nameidata *nd, struct dentry *child, bool follow);
+/* The last component after walk_parent(), without creating: like walk_step(). */
+int MUST_CHECK walk_last(struct nameidata *nd, bool follow);
+
+/* ---- permission.c ---- */
+
+int MUST_CHECK may_lookup(struct dentry *dir, const struct credentials *creds);
+/* Removing or replacing `victim` in `dir`: write permission, sticky directories, is it (not) a
+ * directory, is it mounted on. */
+int MUST_CHECK may_delete(struct dentry *dir, struct dentry *victim, bool is_dir,
+                          const struct credentials *creds);
+int MUST_CHECK may_create(struct dentry *dir, const struct credentials *creds);
+
+/* ---- inode.c, file.c ---- */
+
+int MUST_CHECK inode_get_write(struct inode *inode);
+void inode_put_write(struct inode *inode);
+
+/* ---- file_locks.c ---- */
+
+void file_lock_context_free(struct file_lock_context *context);
+
+#endif
