@@ -559,6 +559,9 @@ int epoll_control(struct file *epoll_file, int operation, struct file *target, i
     struct epoll *epoll = file_epoll(epoll_file);
     struct epoll_event wanted = {0};
 
+    if (target->mode & FMODE_PATH) {
+        return -EBADF;
+    }
     /* A regular file or directory has nothing to wait for. */
     if (!target->ops->poll) {
         return -EPERM;

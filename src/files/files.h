@@ -52,7 +52,14 @@ int MUST_CHECK poll_files(struct fd_table *files, struct pollfd *fds, size_t cou
 
 /* The terminal behind the sandbox's standard descriptors; takes over fd (a host terminal). */
 int MUST_CHECK tty_host_file_new(int fd, int flags, struct file **file);
+/* Makes the terminal of `file` the controlling terminal of the session that `leader` leads, with
+ * the leader's process group in the foreground: for the first task. -ENOTTY: not a terminal. */
+int MUST_CHECK tty_attach(struct file *file, struct task *leader);
 /* From the launcher: the keys and the window of the outer terminal. */
 void tty_host_signal(struct kernel *kernel, int signal);
+/* Registers /dev/tty; once at start. */
+int MUST_CHECK tty_register(void);
+/* All of files/ that must be known before the first guest runs: FIFOs, terminals, hooks. */
+int MUST_CHECK files_start(void);
 
 #endif

@@ -45,6 +45,9 @@ int poll_files(struct fd_table *files, struct pollfd *fds, size_t count, deadlin
     }
     for (size_t i = 0; i < count; i++) {
         held[i] = fds[i].fd < 0 ? NULL : fd_table_get(files, fds[i].fd);
+        if (held[i] && (held[i]->mode & FMODE_PATH)) {
+            file_put(STEAL(held[i])); /* open(2) O_PATH: as if it were closed */
+        }
     }
     poll_waits_init(&waits, 0);
     result = poll_look(held, fds, count, deadline == 0 ? NULL : &waits.table);
