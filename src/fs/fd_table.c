@@ -134,6 +134,10 @@ static int close_file(struct fd_table *table, struct file *file) {
     return error;
 }
 
+bool fd_table_shared(const struct fd_table *table) {
+    return atomic_load(&table->ref.count) > 1;
+}
+
 void fd_table_put(struct fd_table *table) {
     if (!ref_put(&table->ref)) {
         return;
