@@ -43,14 +43,6 @@ void credentials_fix_capabilities(const struct credentials *old, struct credenti
 
 /* setfsuid(2): the file system capabilities follow the fsuid to and from 0. */
 void credentials_fix_fs_capabilities(const struct credentials *old, struct credentials *new);
-/*
- * execve(2), capabilities(7) "Transformation of capabilities during execve()": the credentials of
- * the new program. `uid`, `gid`: the file's, when its set-user-ID, set-group-ID bit counts (the
- * caller has looked at no_new_privs and the mount), else -1. *secure: what AT_SECURE says. NULL:
- * out of memory.
- */
-struct credentials *credentials_exec(const struct credentials *old, uid_t uid, gid_t gid,
-                                     bool *secure);
 /* Replaces the supplementary groups of private credentials: sorted copy. -ENOMEM. */
 int MUST_CHECK credentials_set_groups(struct credentials *creds, const gid_t *groups, size_t count);
 

@@ -124,36 +124,3 @@ void credentials_fix_fs_capabilities(const struct credentials *old, struct crede
         new->cap_effective |= FS_CAPABILITIES &new->cap_permitted;
     }
 }
-
-struct credentials *credentials_exec(const struct credentials *old, uid_t uid, gid_t gid,
-                                     bool *secure) {
-    struct credentials *new = credentials_dup(old);
-    bool root_effective = false, changed;
-
-    if (!new) {
-        return NULL;
-    }
-    if (uid != (uid_t)-1) {
-        new->euid = uid;
-    }
-    if (gid != (gid_t)-1) {
-        new->egid = gid;
-    }
-    changed = new->euid != old->uid || new->egid != old->gid;
-    if (uid != (uid_t)-1 || gid != (gid_t)-1) {
-        new->cap_ambient = 0; /* running a privileged file clears the ambient set */
-    }
-    if (!(new->securebits &SECBIT_NOROOT) && (new->euid == 0 || new->uid == 0)) {
-        new->cap_permitted = new->cap_inheritable | new->cap_bounding;
-        root_effective = new->euid == 0;
-    } else {
-        new->cap_permitted = new->cap_ambient; /* files carry no capabilities of their own here */
-    }
-    new->cap_effective = root_effective ? new->cap_permitted : new->cap_ambient;
-    new->suid = new->fsuid = new->euid;
-    new->sgid = new->fsgid = new->egid;
-    new->securebits &= ~(unsigned)SECBIT_KEEP_CAPS;
-    *secure = changed ||
-              (new->uid != 0 && (root_effective || (new->cap_permitted & ~new->cap_ambient) != 0));
-    return new;
-}

@@ -201,9 +201,6 @@ static int make_kernel_parts(struct task *current, uint64_t flags, struct child 
     if (IS_ERR(child->fs)) {
         return (int)PTR_ERR(STEAL(child->fs));
     }
-    if (!child->files || !child->fs) {
-        return -ENOMEM;
-    }
     if (flags & CLONE_SIGHAND) {
         child->actions = signal_action_table_get(current->thread_group->actions);
     } else {

@@ -236,8 +236,8 @@ int task_new(struct kernel *kernel, const char *name, struct fs_context *fs,
         return (int)PTR_ERR(STEAL(mm));
     }
     files = fd_table_new();
-    if (!files) {
-        return -ENOMEM;
+    if (IS_ERR(files)) {
+        return (int)PTR_ERR(STEAL(files));
     }
     result = task_create(kernel,
                          &(struct task_params){
@@ -286,8 +286,11 @@ static int task_new_mock_in(struct kernel *kernel, struct task *creator, bool th
         return (int)PTR_ERR(STEAL(mm));
     }
     files = thread_of ? fd_table_get_ref(creator->files) : fd_table_new();
+    if (IS_ERR(files)) {
+        return (int)PTR_ERR(STEAL(files));
+    }
     creds = creator ? task_creds(creator) : credentials_new(0, 0);
-    if (!files || !creds) {
+    if (!creds) {
         return -ENOMEM;
     }
     return task_create(kernel,
