@@ -133,6 +133,13 @@ void host_thread_fpstate_reset(struct host_thread *thread);
 /* It was asked for since the last event: the host frame's state is not the guest's any more. */
 bool host_thread_fpstate_is_reset(const struct host_thread *thread);
 
+/* The processors that the sandbox may use, a bit each; the result: words that hold any. First called
+ * at start (host_job.c), before threads are bound to single cores. */
+#define HOST_CPU_WORDS 16
+size_t host_cpu_mask(uint64_t mask[HOST_CPU_WORDS]);
+/* sched_yield(2) of the calling kernel thread, whose guest waits for it. */
+void host_yield(void);
+
 /* ---- clone (own kernel thread of the parent; it waits in its slot) ---- */
 
 /* A thread beside this one in the same process. It starts in SLOT_EVENT_STARTED with a copy of the

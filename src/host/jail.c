@@ -74,6 +74,7 @@ static const int calls[] = {
     SCMP_SYS(rt_sigprocmask),
     SCMP_SYS(rt_sigreturn),
     SCMP_SYS(sched_setaffinity),
+    SCMP_SYS(sched_yield),
     SCMP_SYS(clock_gettime),
     SCMP_SYS(getrandom),
     SCMP_SYS(restart_syscall),

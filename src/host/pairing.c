@@ -32,6 +32,9 @@ static struct {
 } pairing = {.once = PTHREAD_ONCE_INIT};
 
 static void pairing_start(void) {
+    uint64_t mask[HOST_CPU_WORDS];
+
+    (void)host_cpu_mask(mask); /* while we still may run on all of them */
     if (sched_getaffinity(0, sizeof(pairing.all), &pairing.all) < 0) {
         return;
     }

@@ -98,9 +98,21 @@ static pid_t vfork_wait(struct task *current) {
 
 /* ---- checks ---- */
 
+static int check_namespaces(struct task *current, const char *call, uint64_t flags) {
+    flags &= NAMESPACES;
+    if (flags == 0) {
+        return 0;
+    }
+    log_once(LOG_WARN, "namespaces", flags, "%s: new namespaces (flags %#llx) are not supported",
+             call, (unsigned long long)flags);
+    return credentials_capable(current->creds, CAP_SYS_ADMIN) || (flags & CLONE_NEWUSER) ? -EINVAL
+                                                                                         : -EPERM;
+}
+
 /* clone(2), ERRORS. */
 static int check_flags(struct task *current, uint64_t flags) {
     struct thread_group *group = current->thread_group;
+    int result;
 
     if (((flags & CLONE_SIGHAND) && !(flags & CLONE_VM)) ||
         ((flags & CLONE_THREAD) && !(flags & CLONE_SIGHAND)) ||
@@ -110,13 +122,9 @@ static int check_flags(struct task *current, uint64_t flags) {
         ((flags & CLONE_PIDFD) && (flags & CLONE_THREAD))) {
         return -EINVAL;
     }
-    if (flags & NAMESPACES) {
-        log_once(LOG_WARN, "clone namespaces", flags & NAMESPACES,
-                 "clone: new namespaces (flags %#llx) are not supported",
-                 (unsigned long long)(flags & NAMESPACES));
-        return credentials_capable(current->creds, CAP_SYS_ADMIN) || (flags & CLONE_NEWUSER)
-                   ? -EINVAL
-                   : -EPERM;
+    result = check_namespaces(current, "clone", flags);
+    if (result) {
+        return result;
     }
     if (flags & CLONE_PARENT) {
         READ_GUARD(&group->kernel->pids_lock);
@@ -278,6 +286,61 @@ void task_begin(struct task *current) {
     if (!user_address_is_null(current->set_child_tid)) {
         (void)!put_user(current->thread, id, current->set_child_tid);
     }
+}
+
+static int unshare_files(struct task *current) {
+    struct fd_table *old = current->files, *copy = fd_table_fork(old);
+
+    if (IS_ERR(copy)) {
+        return (int)PTR_ERR(copy);
+    }
+    lock_acquire(&current->lock);
+    current->files = copy;
+    lock_release(&current->lock);
+    fd_table_put(old);
+    return 0;
+}
+
+static int unshare_fs(struct task *current) {
+    struct fs_context *old = current->fs, *copy = fs_context_fork(old);
+
+    if (IS_ERR(copy)) {
+        return (int)PTR_ERR(copy);
+    }
+    lock_acquire(&current->lock);
+    current->fs = copy;
+    lock_release(&current->lock);
+    fs_context_put(old);
+    return 0;
+}
+
+int task_unshare(struct task *current, uint64_t flags) {
+    const uint64_t whole_process = CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
+    struct thread_group *group = current->thread_group;
+    int result;
+
+    if (flags & ~(NAMESPACES | whole_process | CLONE_FILES | CLONE_FS | CLONE_SYSVSEM)) {
+        return -EINVAL;
+    }
+    result = check_namespaces(current, "unshare", flags);
+    if (result) {
+        return result;
+    }
+    /* These are never shared by a process of one thread, and cannot be given up by one of many. */
+    if (flags & whole_process) {
+        LOCK_GUARD(&group->signal_lock);
+
+        if (group->task_count > 1) {
+            return -EINVAL;
+        }
+    }
+    if (flags & CLONE_FILES) {
+        result = unshare_files(current);
+    }
+    if (result == 0 && (flags & CLONE_FS)) {
+        result = unshare_fs(current);
+    }
+    return result;
 }
 
 pid_t task_clone(struct task *current, const struct clone_params *params) {

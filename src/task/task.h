@@ -182,7 +182,8 @@ struct host_process *thread_group_process(struct thread_group *group);
 
 /* ---- task.c ---- */
 
-#define TASK_COMM_SIZE 16
+#define TASK_COMM_SIZE      16
+#define TASK_TIMER_SLACK_NS 50000
 /* task->call.number after rt_sigreturn: no number that a guest can give. */
 #define TASK_CALL_DONE LONG_MIN
 
@@ -222,6 +223,8 @@ struct task {
     struct user_address robust_list;
     uint64_t robust_list_size;
     struct user_sigaltstack signal_stack;
+    uint64_t timer_slack_ns; /* PR_SET_TIMERSLACK */
+    uint32_t personality;    /* personality(2) */
     kernel_sigset
         saved_mask; /* sigsuspend, ppoll, pselect, epoll_pwait: restored after the handler */
     bool restore_mask;
@@ -485,14 +488,16 @@ struct clone_params {
     void *prepare_arg;
 };
 pid_t MUST_CHECK task_clone(struct task *current, const struct clone_params *params);
+/* unshare(2) */
+int MUST_CHECK task_unshare(struct task *current, uint64_t flags);
 /* By a new task's own kernel thread before its first resume (run.c): writes child_tid. */
 void task_begin(struct task *current);
 /* exec and exit of a vfork child: lets the parent go on. */
 void task_vfork_done(struct task *current);
 struct exec_params {
-    struct file *file;    /* already opened for execution */
-    const char *filename; /* as given, for AT_EXECFN and comm */
-    char **argv, **envp;  /* kernel copies, NULL-terminated */
+    struct file *file;      /* already opened for execution */
+    const char *filename;   /* as given, for AT_EXECFN and comm */
+    char **argv, **envp;    /* kernel copies, NULL-terminated */
     bool path_inaccessible; /* execveat(2) of a descriptor that closes on exec: no `#!` scripts */
 };
 /* On success the task runs the new program at its next resume; after the point of no return an
