@@ -5,6 +5,7 @@
 #include "syscalls/syscalls.h"
 
 #include <linux/securebits.h>
+#include <stdio.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 
