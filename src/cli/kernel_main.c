@@ -352,6 +352,7 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
     mallopt(M_ARENA_MAX, 2);
     arrange_fds(&launch);
     log_start(LOG_FD, log_level_now());
+    host_crash_report_start();
     if (!prepare(options, &launch, &made)) {
         kernel_end(&launch, EXIT_STARLING);
     }

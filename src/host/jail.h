@@ -17,6 +17,10 @@
  */
 int MUST_CHECK host_tree_open(const char *path, bool writable);
 
+/* Before the jail: what breaks the kernel process itself is reported to the log with its place.
+ * crash_report.c. */
+void host_crash_report_start(void);
+
 struct host_jail {
     bool writable; /* some tree is writable: the calls that change files stay open */
     bool network;  /* --net host: sockets stay open */
