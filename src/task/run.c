@@ -80,7 +80,7 @@ static void run_handler(struct task *current, const struct signal_info *info,
  * The user boundary. *restart: the restart code of the call that was interrupted, or 0; still set
  * on return when the call is to be made again in the kernel. False: the task must end.
  */
-static bool user_boundary(struct task *current, int64_t *restart) {
+bool task_user_boundary(struct task *current, int64_t *restart) {
     for (;;) {
         struct signal_info info;
         struct user_sigaction action;
@@ -116,7 +116,7 @@ static bool user_boundary(struct task *current, int64_t *restart) {
 }
 
 /* Makes the call that the registers hold. False: the task must end. */
-static bool handle_call(struct task *current) {
+bool task_handle_call(struct task *current) {
     struct user_regs *regs = host_thread_regs(current->thread);
     int64_t restart = 0;
 
@@ -149,7 +149,7 @@ static bool handle_call(struct task *current) {
             !atomic_load(&current->work)) {
             return true;
         }
-        if (!user_boundary(current, &restart)) {
+        if (!task_user_boundary(current, &restart)) {
             return false;
         }
         current->call.restarting = true;
@@ -211,7 +211,7 @@ static void run_guest(struct task *current) {
     int64_t no_restart = 0;
 
     task_begin(current);
-    if (!user_boundary(current, &no_restart)) {
+    if (!task_user_boundary(current, &no_restart)) {
         return;
     }
     for (;;) {
@@ -222,7 +222,7 @@ static void run_guest(struct task *current) {
              * group ends, in which case the first decision stands. */
             task_exit_group(current->thread_group, SIGKILL);
         } else if (event.kind == SLOT_EVENT_SYSCALL) {
-            if (!handle_call(current)) {
+            if (!task_handle_call(current)) {
                 return;
             }
             continue;
@@ -231,7 +231,7 @@ static void run_guest(struct task *current) {
         } else if (event.kind != SLOT_EVENT_KICK) {
             kill_guest(current, "its slot reported an event that cannot be", event.kind);
         }
-        if (atomic_load(&current->work) && !user_boundary(current, &no_restart)) {
+        if (atomic_load(&current->work) && !task_user_boundary(current, &no_restart)) {
             return;
         }
     }

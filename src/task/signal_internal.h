@@ -93,6 +93,12 @@ enum signal_timer_result MUST_CHECK signal_send_timer(struct thread_group *group
                                                       const struct signal_info *info,
                                                       uint64_t timer);
 
+/* run.c; here for the unit tests. Both: false when the task must end. The boundary's *restart is
+ * the restart code of an interrupted call or 0; still set on return when the call is to be made
+ * again. */
+bool task_user_boundary(struct task *current, int64_t *restart);
+/* Makes the call that the registers hold, and whatever waits at the boundary after it. */
+bool task_handle_call(struct task *current);
 /* run.c: the fault of a guest access at `address`: true when a stack grew over it. */
 bool task_grow_stack(struct task *current, uint64_t address);
 
