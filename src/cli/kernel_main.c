@@ -334,9 +334,9 @@ static bool prepare(const struct run_options *options, const struct launch *laun
     return true;
 }
 
-static bool register_parts(void) {
+static bool register_parts(struct kernel *kernel) {
     task_set_dispatch(syscall_dispatch);
-    return file_system_register(&tmpfs_type) == 0;
+    return file_system_register(&tmpfs_type) == 0 && pseudo_register(kernel) == 0;
 }
 
 void kernel_main(const struct run_options *options, const struct launch *given) {
@@ -365,7 +365,7 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
     }
     kernel = error ? ERR_PTR(error) : kernel_new(made.job, made.hostname);
     creds = kernel_user_credentials(&made.user);
-    if (IS_ERR(kernel) || !creds || !register_parts()) {
+    if (IS_ERR(kernel) || !creds || !register_parts(kernel)) {
         cli_error("run: cannot start the kernel: %s",
                   strerror(IS_ERR(kernel) ? (int)-PTR_ERR(kernel) : ENOMEM));
         kernel_end(&launch, EXIT_STARLING);

@@ -6,6 +6,7 @@
 #ifndef STARLING_HOST_H
 #define STARLING_HOST_H
 
+#include "host/host_facts.h"
 #include "host/host_fd.h"
 #include "host/host_process.h"
 #include "host/jail.h"

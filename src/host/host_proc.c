@@ -3,6 +3,7 @@
  * made before the jail. Where the host allows it, a fresh detached mount; else the /proc that is
  * there (right only when we share its pid namespace).
  */
+#include "host/host_facts.h"
 #include "host/host_internal.h"
 
 #include <fcntl.h>
@@ -15,6 +16,7 @@ static int proc_fd = -1;
 int host_proc_setup(void) {
     int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
 
+    host_facts_setup();
     if (context >= 0) {
         if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0) {
             proc_fd = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID);

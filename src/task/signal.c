@@ -312,6 +312,14 @@ bool signal_dequeue(struct task *current, kernel_sigset set, struct signal_info 
     return dequeue_locked(current, set & ~SIGNAL_UNMASKABLE, info);
 }
 
+void signal_pending_sets(struct task *task, kernel_sigset *own, kernel_sigset *shared) {
+    struct thread_group *group = task->thread_group;
+
+    LOCK_GUARD(&group->signal_lock);
+    *own = task->pending ? task->pending->set : 0;
+    *shared = group->pending->set;
+}
+
 kernel_sigset signal_pending_set(struct task *task) {
     struct thread_group *group = task->thread_group;
 

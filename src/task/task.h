@@ -395,6 +395,8 @@ void signal_get_action(struct thread_group *group, int signal, struct user_sigac
 int MUST_CHECK signal_set_action(struct thread_group *group, int signal,
                                  const struct user_sigaction *new_action,
                                  struct user_sigaction *old_action);
+/* For /proc/PID/status: what is pending for the thread alone, and for its group. */
+void signal_pending_sets(struct task *task, kernel_sigset *own, kernel_sigset *shared);
 /* For /proc/PID/status: the sets of ignored and of caught signals, and how many are queued. */
 void signal_get_sets(struct thread_group *group, kernel_sigset *ignored, kernel_sigset *caught);
 size_t signal_queued(struct thread_group *group);

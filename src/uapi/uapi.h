@@ -90,6 +90,13 @@ static inline struct timespec timespec_from_ns(int64_t ns) {
     return (struct timespec){.tv_sec = ns / NSEC_PER_SEC, .tv_nsec = ns % NSEC_PER_SEC};
 }
 
+/* What uname(2) and /proc tell of the kernel: one definition. Programs compare the release with the
+ * one that brought a feature, so it names the Linux that the calls are modelled on. */
+#define UTS_SYSNAME "Linux"
+#define UTS_RELEASE "6.6.0-starling"
+#define UTS_VERSION "#1 SMP PREEMPT_DYNAMIC Starling " STARLING_VERSION
+#define UTS_MACHINE "x86_64"
+
 struct user_iovec {
     uint64_t base;
     uint64_t len;

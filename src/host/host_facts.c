@@ -1,0 +1,95 @@
+/*
+ * Facts about the host's machine: see host_facts.h.
+ *
+ * Owns two directory descriptors for the life of the process. Before host_facts_setup() (unit
+ * tests) the files are opened by their full names.
+ */
+#include "host/host_facts.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* More than any of these files has on the largest machines; what is behind is cut. */
+#define FACT_MAX (8u << 20)
+
+static int proc_dir = -1, cpu_dir = -1;
+static unsigned cpu_count;
+
+static char *read_all(int fd) {
+    size_t capacity = 4096, length = 0;
+    char *text = malloc(capacity);
+
+    while (text) {
+        ssize_t got = read(fd, text + length, capacity - length - 1);
+
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            break;
+        }
+        length += (size_t)got;
+        if (length + 1 == capacity) {
+            char *grown = capacity < FACT_MAX ? realloc(text, capacity * 2) : NULL;
+
+            if (!grown) {
+                break;
+            }
+            text = grown;
+            capacity *= 2;
+        }
+    }
+    if (text) {
+        text[length] = '\0';
+    }
+    return text;
+}
+
+static char *read_fact(int dir, const char *base, const char *name) {
+    char path[128];
+    int fd, length;
+    char *text;
+
+    length = dir >= 0 ? snprintf(path, sizeof(path), "%s", name)
+                      : snprintf(path, sizeof(path), "%s/%s", base, name);
+    if (length >= (int)sizeof(path)) {
+        return NULL;
+    }
+    fd = openat(dir >= 0 ? dir : AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) {
+        return NULL;
+    }
+    text = read_all(fd);
+    close(fd);
+    return text;
+}
+
+void host_facts_setup(void) {
+    if (proc_dir < 0) {
+        proc_dir = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    }
+    if (cpu_dir < 0) {
+        cpu_dir = open("/sys/devices/system/cpu", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    }
+    if (cpu_count == 0) {
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
+
+        cpu_count = online > 0 ? (unsigned)online : 1;
+    }
+}
+
+char *host_facts_proc(const char *name) {
+    return read_fact(proc_dir, "/proc", name);
+}
+
+char *host_facts_cpu(const char *path) {
+    return read_fact(cpu_dir, "/sys/devices/system/cpu", path);
+}
+
+unsigned host_facts_cpu_count(void) {
+    if (cpu_count == 0) {
+        host_facts_setup();
+    }
+    return cpu_count;
+}
