@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "cli/kernel_internal.h"
+#include "pseudo/pseudo.h"
 
 /* Out of the way of the guest's descriptors and of close_range(). */
 #define LOG_FD     100

@@ -138,7 +138,8 @@ static bool attach_kernel_file_systems(const struct builder *builder) {
     return attach_type(builder, "proc", "/proc", "", plain) &&
            attach_type(builder, "sysfs", "/sys", "", plain | MS_RDONLY) &&
            attach_type(builder, "devtmpfs", "/dev", "", MS_NOSUID) &&
-           attach_type(builder, "devpts", "/dev/pts", "", MS_NOSUID | MS_NOEXEC) &&
+           (!file_system_find("devpts") ||
+            attach_type(builder, "devpts", "/dev/pts", "", MS_NOSUID | MS_NOEXEC)) &&
            attach_type(builder, "tmpfs", "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV);
 }
 

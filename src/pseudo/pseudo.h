@@ -16,8 +16,8 @@ extern const struct file_system_type procfs_type, sysfs_type, devfs_type;
 
 /*
  * Registers the types with mount(2) and the memory devices with the VFS. Once at start; twice is
- * harmless. `kernel` (borrowed, and there for as long as anything is mounted) is the one that mounts
- * made outside of any task show. -ENOSPC.
+ * harmless. `kernel` (borrowed, and there for as long as anything is mounted) is the one that
+ * mounts made outside of any task show. -ENOSPC.
  */
 int MUST_CHECK pseudo_register(struct kernel *kernel);
 
