@@ -85,13 +85,14 @@ static int name_create_end(struct nameidata *nd, int error, struct inode *inode,
 int vfs_mkdir(const struct walk *walk, const char *name, mode_t mode) {
     struct nameidata nd CLEANUP(nameidata);
     struct inode *dir, *inode = NULL;
+    mode_t umask = fs_context_umask(walk->fs);
     int error = name_create_begin(&nd, walk, name, true);
 
     if (error) {
         return error;
     }
     dir = nd.path.dentry->inode;
-    mode &= 01777 & ~fs_context_umask(walk->fs);
+    mode &= 01777 & ~umask;
     error = dir->ops->mkdir ? dir->ops->mkdir(dir, nd.last, mode, walk->creds, &inode) : -EPERM;
     return name_create_end(&nd, error, inode, NULL);
 }
@@ -100,13 +101,14 @@ static int do_mknod(const struct walk *walk, const char *name, mode_t mode, dev_
                     struct path *made) {
     struct nameidata nd CLEANUP(nameidata);
     struct inode *dir, *inode = NULL;
+    mode_t umask = fs_context_umask(walk->fs);
     int error = name_create_begin(&nd, walk, name, false);
 
     if (error) {
         return error;
     }
     dir = nd.path.dentry->inode;
-    mode = (mode & S_IFMT) | (mode & 07777 & ~fs_context_umask(walk->fs));
+    mode = (mode & S_IFMT) | (mode & 07777 & ~umask);
     if (S_ISREG(mode)) {
         error =
             dir->ops->create ? dir->ops->create(dir, nd.last, mode, walk->creds, &inode) : -EPERM;

@@ -76,7 +76,7 @@ ino_t super_block_next_ino(struct super_block *sb) {
 #define TYPES_MAX 32
 static struct lock types_lock = {PTHREAD_MUTEX_INITIALIZER, LOCK_SUPER_BLOCK};
 /* Written under types_lock, only appended to; read without it. */
-static const struct file_system_type *_Atomic types[TYPES_MAX];
+static const struct file_system_type *_Atomic types[TYPES_MAX] = {&tmpfs_type};
 
 int file_system_register(const struct file_system_type *type) {
     LOCK_GUARD(&types_lock);
