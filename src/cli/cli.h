@@ -93,6 +93,8 @@ struct launch {
 };
 /* One message; false when the other side is gone. */
 bool control_send(int fd, int type, int value);
+/* 1: a message came, 0: the other side is gone, -EAGAIN (flags: MSG_DONTWAIT). */
+int control_receive(int fd, struct control_message *message, int flags);
 
 /* Runs the sandbox to its end and returns the exit status. */
 int launcher_run(const struct run_options *options);

@@ -79,12 +79,12 @@ static void control_readable(void *arg, uint32_t events) {
     struct control_message message;
 
     for (;;) {
-        ssize_t size = recv(control.launch->control_fd, &message, sizeof(message), MSG_DONTWAIT);
+        int received = control_receive(control.launch->control_fd, &message, MSG_DONTWAIT);
 
-        if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
+        if (received == -EAGAIN) {
             return;
         }
-        if (size != sizeof(message)) {
+        if (received <= 0) {
             /* The launcher is gone: nobody waits for a status. Guests die with us. */
             _exit(EXIT_STARLING);
         }

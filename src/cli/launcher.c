@@ -83,14 +83,6 @@ static bool write_id_map(pid_t pid, const char *which, unsigned own_id) {
     return write_file(path, map);
 }
 
-bool control_send(int fd, int type, int value) {
-    struct control_message message = {0};
-
-    message.type = type;
-    message.value = value;
-    return send(fd, &message, sizeof(message), MSG_NOSIGNAL) == sizeof(message);
-}
-
 /* The new process, until it is the kernel process. */
 static void NORETURN child_main(const struct launcher *launcher, struct launch *launch) {
     struct control_message message;
@@ -98,8 +90,7 @@ static void NORETURN child_main(const struct launcher *launcher, struct launch *
 
     close(launcher->control_fd);
     close(launcher->signal_fd);
-    if (recv(launch->control_fd, &message, sizeof(message), 0) != sizeof(message) ||
-        message.type != CONTROL_GO) {
+    if (control_receive(launch->control_fd, &message, 0) <= 0 || message.type != CONTROL_GO) {
         _exit(EXIT_STARLING);
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -225,12 +216,12 @@ static void signals_serve(struct launcher *launcher) {
 
 static void control_serve(struct launcher *launcher) {
     struct control_message message;
-    ssize_t size = recv(launcher->control_fd, &message, sizeof(message), MSG_DONTWAIT);
+    int received = control_receive(launcher->control_fd, &message, MSG_DONTWAIT);
 
-    if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
+    if (received == -EAGAIN) {
         return;
     }
-    if (size != sizeof(message)) {
+    if (received <= 0) {
         launcher->control_open = false; /* the end comes by SIGCHLD */
         return;
     }

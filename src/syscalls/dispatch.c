@@ -14,28 +14,30 @@
 static struct { _Atomic uint64_t calls, errors, time_ns; } stats[SYSCALL_COUNT];
 static _Atomic bool stats_on;
 
-static int64_t dispatch_row(struct task *current, long number, const uint64_t args[6]) {
+/* NULL: missing, which has been logged. */
+static const struct syscall_row *find_handler(long number) {
     const struct syscall_row *row = NULL;
 
     if (number >= 0 && number < SYSCALL_COUNT) {
         row = &syscall_table[number];
     }
     if (row && row->call) {
-        return row->call(current, args);
+        return row;
     }
     if (row && row->name) {
         log_once(LOG_WARN, "syscall", (uint64_t)number, "not supported: %s(2)", row->name);
     } else {
         log_once(LOG_INFO, "syscall", (uint64_t)number, "there is no system call %ld", number);
     }
-    return -ENOSYS;
+    return NULL;
 }
 
 int64_t syscall_dispatch(struct task *current, long number, const uint64_t args[6]) {
+    const struct syscall_row *row = find_handler(number);
     bool traced = trace_enabled();
     bool counted = atomic_load_explicit(&stats_on, memory_order_relaxed) && number >= 0 &&
                    number < SYSCALL_COUNT;
-    int64_t start = 0;
+    int64_t start = 0, result;
 
     if (unlikely(traced)) {
         trace_enter(current, number, args);
@@ -45,9 +47,7 @@ int64_t syscall_dispatch(struct task *current, long number, const uint64_t args[
         /* Counted before it runs: exit_group and the like do not come back to be counted. */
         atomic_fetch_add_explicit(&stats[number].calls, 1, memory_order_relaxed);
     }
-
-    int64_t result = dispatch_row(current, number, args);
-
+    result = row ? row->call(current, args) : -ENOSYS;
     if (unlikely(counted)) {
         atomic_fetch_add_explicit(&stats[number].time_ns,
                                   (uint64_t)(host_clock_monotonic() - start), memory_order_relaxed);
