@@ -120,7 +120,10 @@ int file_open_path(const struct path *path, int flags, const struct credentials 
             error = inode_get_write(file->inode);
         }
         if (!error) {
+            /* A file system may spare itself what is truncated at once (overlayfs's copy-up). */
+            atomic_fetch_or(&file->flags, flags & O_TRUNC);
             error = file_open_inode(file);
+            atomic_fetch_and(&file->flags, ~O_TRUNC);
             if (error && counts_writers(file)) {
                 inode_put_write(file->inode);
             }
@@ -218,7 +221,7 @@ void file_put(struct file *file) {
     if (file->ops->release) {
         file->ops->release(file);
     }
-    if (file->path.mount && counts_writers(file)) {
+    if ((file->path.mount || file->inode->ops) && counts_writers(file)) {
         inode_put_write(file->inode);
     }
     if (file->mode & FMODE_EXEC) {

@@ -149,6 +149,28 @@ static struct inode *table_find_locked(struct hostfs_super *super, const struct 
     return NULL;
 }
 
+/*
+ * Inode numbers of this file system are the host's, with a small number for the device above them
+ * where the tree crosses into another one: distinct for whoever shows one device (overlayfs).
+ */
+static ino_t fold_ino(struct super_block *sb, dev_t dev, ino_t ino) {
+    struct hostfs_super *super = hostfs_super(sb);
+    size_t index = 0;
+    LOCK_GUARD(&sb->lock);
+
+    while (index < super->device_count && super->devices[index] != dev) {
+        index++;
+    }
+    if (index == super->device_count) {
+        if (index < HOSTFS_DEVICES) {
+            super->devices[super->device_count++] = dev;
+        } else {
+            index = HOSTFS_DEVICES - 1; /* from here on they share one */
+        }
+    }
+    return ino ^ ((ino_t)index << HOSTFS_INO_BITS);
+}
+
 static struct inode *hostfs_inode_new(struct super_block *sb, const struct statx *stat) {
     struct hostfs_super *super = hostfs_super(sb);
     struct hostfs_inode *node = calloc(1, sizeof(*node));
@@ -160,8 +182,9 @@ static struct inode *hostfs_inode_new(struct super_block *sb, const struct statx
     if (!node) {
         return ERR_PTR(-ENOMEM);
     }
-    inode = inode_new(sb, stat->stx_ino, stat->stx_mode,
-                      hostfs_ops(stat->stx_mode, super->exclusive), file_ops, node);
+    inode = inode_new(
+        sb, fold_ino(sb, makedev(stat->stx_dev_major, stat->stx_dev_minor), stat->stx_ino),
+        stat->stx_mode, hostfs_ops(stat->stx_mode, super->exclusive), file_ops, node);
     if (IS_ERR(inode)) {
         free(node);
         return inode;

@@ -26,6 +26,9 @@ struct hostfs_inode {
     struct kstat stat;
 };
 
+#define HOSTFS_DEVICES  256
+#define HOSTFS_INO_BITS 52
+
 struct hostfs_super {
     bool exclusive; /* immutable */
     /* guarded by sb->lock */
@@ -33,6 +36,8 @@ struct hostfs_super {
     size_t bucket_count, inode_count;
     struct list_head lru; /* least recently used first */
     size_t lru_count, lru_limit;
+    dev_t devices[HOSTFS_DEVICES]; /* seen so far; the root's is first */
+    size_t device_count;
 };
 
 struct hostfs_file {

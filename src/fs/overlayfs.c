@@ -1,0 +1,582 @@
+/*
+ * overlayfs: any file system seen through a writable layer. The lower one is never written; what
+ * changes is copied up into the upper one (a tmpfs), which nobody else uses.
+ *
+ * An inode here is a pair: `lower`, what was there, and `upper`, what became of it. A name means
+ * its upper entry if there is one (a whiteout: nothing), else its lower one. Unlike Linux's
+ * overlayfs, which writes what it must remember into the upper file system (opaque and redirect
+ * attributes), we remember it in memory: a node that has both inodes is pinned, and found by either
+ * of them. So
+ *   - a copy needs no place in the upper tree: it stays in the work directory until its name is
+ *     changed, and hard links below go on meeting in one inode after a copy-up;
+ *   - a renamed directory takes its lower with it: no EXDEV, no copying of what is below;
+ *   - a directory made over a whiteout has no lower and hides what was there.
+ *
+ * st_ino is the lower's where there is one, before and after the copy-up; st_dev is the overlay's.
+ *
+ * Locks: those of the overlay's inodes first (the VFS takes the directories'), then those of upper
+ * or lower inodes, two upper directories by address. inode->lock also makes copy-up happen once.
+ * sb->lock guards the tables, and nothing is called under it.
+ *
+ * Life: pinned nodes go when the last name goes, or all together when the root's inode is released.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "fs/overlayfs_internal.h"
+
+#define OVERLAYFS_MAGIC 0x794c7630 /* statfs(2) */
+#define UPPER_INO       (1ull << 51)
+
+/* ---- the tables ---- */
+
+static size_t pointer_hash(const struct overlay_super *super, const struct inode *inode) {
+    return ((uintptr_t)inode * 0x9e3779b97f4a7c15ull >> 32) & (super->bucket_count - 1);
+}
+
+static void tables_grow_locked(struct overlay_super *super) {
+    size_t old_count = super->bucket_count;
+    struct overlay_node **lower = calloc(old_count * 2, sizeof(struct overlay_node *));
+    struct overlay_node **upper = calloc(old_count * 2, sizeof(struct overlay_node *));
+    struct overlay_node **old_lower = super->by_lower, **old_upper = super->by_upper;
+
+    if (!lower || !upper) {
+        free(lower);
+        free(upper);
+        return; /* longer chains, no harm */
+    }
+    super->bucket_count = old_count * 2;
+    super->by_lower = lower;
+    super->by_upper = upper;
+    for (size_t i = 0; i < old_count; i++) {
+        struct overlay_node *node, *next;
+
+        for (node = old_lower[i]; node; node = next) {
+            size_t at = pointer_hash(super, node->lower);
+
+            next = node->lower_next;
+            node->lower_next = lower[at];
+            lower[at] = node;
+        }
+        for (node = old_upper[i]; node; node = next) {
+            size_t at = pointer_hash(super, atomic_load(&node->upper));
+
+            next = node->upper_next;
+            node->upper_next = upper[at];
+            upper[at] = node;
+        }
+    }
+    free(old_lower);
+    free(old_upper);
+}
+
+static void insert_lower_locked(struct overlay_super *super, struct overlay_node *node) {
+    if (super->lower_count + super->upper_count >= super->bucket_count * 2) {
+        tables_grow_locked(super);
+    }
+    size_t at = pointer_hash(super, node->lower);
+
+    node->lower_next = super->by_lower[at];
+    super->by_lower[at] = node;
+    super->lower_count++;
+}
+
+static void insert_upper_locked(struct overlay_super *super, struct overlay_node *node) {
+    if (super->lower_count + super->upper_count >= super->bucket_count * 2) {
+        tables_grow_locked(super);
+    }
+    size_t at = pointer_hash(super, atomic_load(&node->upper));
+
+    node->upper_next = super->by_upper[at];
+    super->by_upper[at] = node;
+    super->upper_count++;
+}
+
+static void remove_locked(struct overlay_super *super, struct overlay_node *node) {
+    struct inode *upper = atomic_load(&node->upper);
+    struct overlay_node **link;
+
+    if (node->lower) {
+        link = &super->by_lower[pointer_hash(super, node->lower)];
+        while (*link && *link != node) {
+            link = &(*link)->lower_next;
+        }
+        if (*link) {
+            *link = node->lower_next;
+            super->lower_count--;
+        }
+    }
+    if (upper) {
+        link = &super->by_upper[pointer_hash(super, upper)];
+        while (*link && *link != node) {
+            link = &(*link)->upper_next;
+        }
+        if (*link) {
+            *link = node->upper_next;
+            super->upper_count--;
+        }
+    }
+}
+
+/* Owned, or NULL. */
+static struct inode *find_locked(struct overlay_super *super, const struct inode *lower,
+                                 const struct inode *upper) {
+    struct overlay_node *node;
+
+    if (upper) {
+        for (node = super->by_upper[pointer_hash(super, upper)]; node; node = node->upper_next) {
+            if (atomic_load(&node->upper) == upper && ref_tryget(&node->inode->ref)) {
+                return node->inode;
+            }
+        }
+        return NULL;
+    }
+    for (node = super->by_lower[pointer_hash(super, lower)]; node; node = node->lower_next) {
+        if (node->lower == lower && ref_tryget(&node->inode->ref)) {
+            return node->inode;
+        }
+    }
+    return NULL;
+}
+
+ino_t overlay_shown_ino(struct super_block *sb, const struct inode *upper) {
+    struct overlay_super *super = overlay_super(sb);
+    struct overlay_node *node;
+    LOCK_GUARD(&sb->lock);
+
+    for (node = super->by_upper[pointer_hash(super, upper)]; node; node = node->upper_next) {
+        if (atomic_load(&node->upper) == upper && node->lower) {
+            return node->inode->ino; /* pinned, so it is here when there is one */
+        }
+    }
+    return upper->ino | UPPER_INO;
+}
+
+/* ---- inodes ---- */
+
+static ssize_t overlay_readlink(struct inode *inode, char *buffer, size_t size) {
+    struct inode *real = overlay_real(inode);
+
+    return real->ops->readlink ? real->ops->readlink(real, buffer, size) : -EINVAL;
+}
+
+int overlay_getattr(struct inode *inode, struct kstat *stat) {
+    struct overlay_node *node = overlay_node(inode);
+    struct inode *upper = overlay_upper(inode);
+    int error = inode_getattr(upper ? upper : node->lower, stat);
+
+    if (error) {
+        return error;
+    }
+    stat->dev = inode->sb->dev;
+    stat->ino = inode->ino;
+    if (!node->lower) {
+        return 0;
+    }
+    if (S_ISDIR(inode->type)) {
+        /* As Linux: how many subdirectories a merged one has is not counted. */
+        stat->nlink = upper ? 1 : stat->nlink;
+        return 0;
+    }
+    LOCK_GUARD(&inode->sb->lock);
+    int nlink = (int)(upper ? node->base_nlink : stat->nlink) + node->link_change;
+
+    stat->nlink = (uint32_t)MAX(nlink, 0);
+    return 0;
+}
+
+static int overlay_setattr(struct inode *inode, const struct iattr *attr) {
+    int64_t size = attr->valid & ATTR_SIZE ? attr->size : INT64_MAX;
+    int error = overlay_copy_up(inode, size);
+    struct inode *upper = overlay_upper(inode);
+
+    if (error) {
+        return error;
+    }
+    return upper->ops->setattr ? upper->ops->setattr(upper, attr) : -EPERM;
+}
+
+static ssize_t overlay_getxattr(struct inode *inode, const char *name, void *value, size_t size) {
+    struct inode *real = overlay_real(inode);
+
+    return real->ops->getxattr ? real->ops->getxattr(real, name, value, size) : -EOPNOTSUPP;
+}
+
+static ssize_t overlay_listxattr(struct inode *inode, char *list, size_t size) {
+    struct inode *real = overlay_real(inode);
+
+    return real->ops->listxattr ? real->ops->listxattr(real, list, size) : 0;
+}
+
+static int overlay_setxattr(struct inode *inode, const char *name, const void *value, size_t size,
+                            int flags) {
+    int error = overlay_copy_up(inode, INT64_MAX);
+    struct inode *upper = overlay_upper(inode);
+
+    if (error) {
+        return error;
+    }
+    return upper->ops->setxattr ? upper->ops->setxattr(upper, name, value, size, flags)
+                                : -EOPNOTSUPP;
+}
+
+static int overlay_removexattr(struct inode *inode, const char *name) {
+    int error = overlay_copy_up(inode, INT64_MAX);
+    struct inode *upper = overlay_upper(inode);
+
+    if (error) {
+        return error;
+    }
+    return upper->ops->removexattr ? upper->ops->removexattr(upper, name) : -EOPNOTSUPP;
+}
+
+/* One table a type: the VFS asks by which ops are there. */
+#define OVERLAY_COMMON_OPS                                                                         \
+    .getattr = overlay_getattr, .setattr = overlay_setattr, .getxattr = overlay_getxattr,          \
+    .setxattr = overlay_setxattr, .listxattr = overlay_listxattr,                                  \
+    .removexattr = overlay_removexattr, .release = overlay_inode_release
+#define OVERLAY_DIRECTORY_OPS                                                                      \
+    OVERLAY_COMMON_OPS,                                                                            \
+        .lookup = overlay_lookup, .create = overlay_create, .mkdir = overlay_mkdir,                \
+        .mknod = overlay_mknod, .symlink = overlay_symlink, .link = overlay_link,                  \
+        .unlink = overlay_unlink, .rmdir = overlay_rmdir, .rename = overlay_rename,                \
+        .tmpfile = overlay_tmpfile
+
+static const struct inode_ops directory_ops = {OVERLAY_DIRECTORY_OPS};
+static const struct inode_ops shared_directory_ops = {OVERLAY_DIRECTORY_OPS,
+                                                      .revalidate = overlay_revalidate};
+static const struct inode_ops regular_ops = {OVERLAY_COMMON_OPS, .open = overlay_open};
+static const struct inode_ops symlink_ops = {OVERLAY_COMMON_OPS, .readlink = overlay_readlink};
+static const struct inode_ops special_ops = {OVERLAY_COMMON_OPS};
+
+static const struct inode_ops *overlay_ops(mode_t type, const struct inode *lower) {
+    switch (type) {
+    case S_IFDIR:
+        return lower && lower->ops->revalidate ? &shared_directory_ops : &directory_ops;
+    case S_IFREG:
+        return &regular_ops;
+    case S_IFLNK:
+        return &symlink_ops;
+    default:
+        return &special_ops;
+    }
+}
+
+static struct inode *overlay_inode_new(struct super_block *sb, struct inode *lower,
+                                       struct inode *upper) {
+    struct overlay_node *node = calloc(1, sizeof(*node));
+    struct inode *real = upper ? upper : lower, *inode;
+    const struct file_ops *file_ops = S_ISREG(real->type)   ? &overlay_file_ops
+                                      : S_ISDIR(real->type) ? &overlay_directory_file_ops
+                                                            : NULL;
+
+    if (!node) {
+        return ERR_PTR(-ENOMEM);
+    }
+    inode = inode_new(sb, lower ? lower->ino : upper->ino | UPPER_INO, real->type,
+                      overlay_ops(real->type, lower), file_ops, node);
+    if (IS_ERR(inode)) {
+        free(node);
+        return inode;
+    }
+    inode->rdev = real->rdev;
+    node->inode = inode;
+    node->lower = lower ? inode_get(lower) : NULL;
+    atomic_init(&node->upper, upper ? inode_get(upper) : NULL);
+    list_init(&node->pin_link);
+    return inode;
+}
+
+struct inode *overlay_inode_get(struct super_block *sb, struct inode *lower, struct inode *upper) {
+    struct overlay_super *super = overlay_super(sb);
+    struct inode *inode, *fresh;
+
+    lock_acquire(&sb->lock);
+    inode = find_locked(super, lower, upper);
+    lock_release(&sb->lock);
+    if (inode) {
+        return inode;
+    }
+    fresh = overlay_inode_new(sb, lower, upper);
+    if (IS_ERR(fresh)) {
+        return fresh;
+    }
+    lock_acquire(&sb->lock);
+    inode = find_locked(super, lower, upper); /* somebody may have been faster */
+    if (!inode) {
+        if (lower) {
+            insert_lower_locked(super, overlay_node(fresh));
+        }
+        if (upper) {
+            insert_upper_locked(super, overlay_node(fresh));
+        }
+        inode = STEAL(fresh);
+    }
+    lock_release(&sb->lock);
+    if (fresh) {
+        inode_put(fresh);
+    }
+    return inode;
+}
+
+static void pin_locked(struct overlay_super *super, struct overlay_node *node) {
+    if (!node->pinned) {
+        node->pinned = true;
+        inode_get(node->inode);
+        list_add_tail(&node->pin_link, &super->pinned);
+    }
+}
+
+/* True when the caller has a reference to put now. */
+static bool unpin_locked(struct overlay_node *node) {
+    if (!node->pinned) {
+        return false;
+    }
+    node->pinned = false;
+    list_del(&node->pin_link);
+    return true;
+}
+
+void overlay_set_upper(struct inode *inode, struct inode *upper, uint32_t base_nlink) {
+    struct overlay_node *node = overlay_node(inode);
+    struct overlay_super *super = overlay_super(inode->sb);
+    LOCK_GUARD(&inode->sb->lock);
+
+    atomic_store_explicit(&node->upper, inode_get(upper), memory_order_release);
+    insert_upper_locked(super, node);
+    node->base_nlink = base_nlink;
+    /* The root's own life is the super block's. */
+    if (inode != super->root && (S_ISDIR(inode->type) || (int)base_nlink + node->link_change > 0)) {
+        pin_locked(super, node);
+    }
+}
+
+/* Takes the copy out of the work directory, if it is there: nobody can come to it by a name. */
+static void leave_work(struct inode *inode) {
+    struct overlay_super *super = overlay_super(inode->sb);
+    struct overlay_node *node = overlay_node(inode);
+    struct inode *upper = overlay_upper(inode);
+    int error;
+
+    if (!upper || !node->work_name[0]) {
+        return;
+    }
+    lock_acquire(&super->work->lock);
+    if (S_ISDIR(inode->type)) {
+        lock_acquire(&upper->lock);
+        error = super->work->ops->rmdir(super->work, node->work_name, upper);
+        lock_release(&upper->lock);
+    } else {
+        error = super->work->ops->unlink(super->work, node->work_name, upper);
+    }
+    lock_release(&super->work->lock);
+    if (error) {
+        log_once(LOG_WARN, "overlayfs", (uint64_t)-error,
+                 "a removed file stays in the work directory: %s", strerror(-error));
+    }
+    node->work_name[0] = '\0';
+}
+
+void overlay_forget(struct inode *inode) {
+    bool put;
+
+    leave_work(inode);
+    lock_acquire(&inode->sb->lock);
+    put = unpin_locked(overlay_node(inode));
+    lock_release(&inode->sb->lock);
+    if (put) {
+        inode_put(inode);
+    }
+}
+
+void overlay_count_link(struct inode *inode, int change) {
+    struct overlay_node *node = overlay_node(inode);
+    struct inode *upper;
+    struct kstat stat = {0};
+    bool gone;
+
+    if (!node->lower) {
+        return; /* the upper file system counts */
+    }
+    LOCK_GUARD(&inode->lock);
+    upper = overlay_upper(inode);
+    if (!upper && inode_getattr(node->lower, &stat)) {
+        stat.nlink = 1;
+    }
+    lock_acquire(&inode->sb->lock);
+    node->link_change += change;
+    gone = (int)(upper ? node->base_nlink : stat.nlink) + node->link_change <= 0;
+    if (!gone) {
+        pin_locked(overlay_super(inode->sb), node); /* the count stands nowhere else */
+    }
+    lock_release(&inode->sb->lock);
+    if (gone) {
+        /* The caller holds the inode, so this is not the last reference. */
+        overlay_forget(inode);
+    }
+}
+
+void overlay_inode_release(struct inode *inode) {
+    struct overlay_node *node = overlay_node(inode);
+    struct super_block *sb = inode->sb;
+    struct overlay_super *super = overlay_super(sb);
+    struct inode *upper;
+
+    lock_acquire(&sb->lock);
+    remove_locked(super, node);
+    lock_release(&sb->lock);
+    while (super->root == inode) {
+        struct overlay_node *other = NULL;
+
+        lock_acquire(&sb->lock);
+        if (!list_empty(&super->pinned)) {
+            other = list_first_entry(&super->pinned, struct overlay_node, pin_link);
+            (void)unpin_locked(other);
+        }
+        lock_release(&sb->lock);
+        if (!other) {
+            break;
+        }
+        inode_put(other->inode);
+    }
+    if (node->listing) {
+        overlay_listing_put(node->listing);
+    }
+    upper = atomic_load(&node->upper);
+    if (upper) {
+        inode_put(upper);
+    }
+    if (node->lower) {
+        inode_put(node->lower);
+    }
+    free(node);
+}
+
+/* ---- the super block ---- */
+
+static int overlay_statfs(struct super_block *sb, struct statfs *stat) {
+    struct super_block *upper = overlay_super(sb)->upper_sb;
+    int error = upper->type->statfs ? upper->type->statfs(upper, stat) : 0;
+
+    stat->f_type = OVERLAYFS_MAGIC;
+    return error;
+}
+
+/* A layer that was given to us alone ends with us. */
+static void drop_layer(struct super_block *sb) {
+    if (sb) {
+        if (atomic_load(&sb->mounts) == 0) {
+            super_block_kill(sb);
+        }
+        super_block_put(sb);
+    }
+}
+
+static void overlay_super_free(struct overlay_super *super) {
+    if (super->whiteout) {
+        inode_put(super->whiteout);
+    }
+    if (super->work) {
+        inode_put(super->work);
+    }
+    drop_layer(super->upper_sb);
+    drop_layer(super->lower_sb);
+    if (super->creds) {
+        credentials_put(super->creds);
+    }
+    free(super->by_lower);
+    free(super->by_upper);
+    free(super);
+}
+
+static void overlay_release(struct super_block *sb) {
+    if (sb->private) {
+        overlay_super_free(sb->private);
+    }
+}
+
+const struct file_system_type overlayfs_type = {
+    .name = "overlay",
+    .nodev = true,
+    .magic = OVERLAYFS_MAGIC,
+    .statfs = overlay_statfs,
+    .release = overlay_release,
+};
+
+/* Two directories in the upper root: `upper` is what shows, `work` is ours. */
+static int overlay_prepare(struct super_block *sb, struct super_block *lower,
+                           struct super_block *upper) {
+    struct overlay_super *super = overlay_super(sb);
+    struct inode *base = upper->root, *top CLEANUP(inode_put) = NULL;
+    int error;
+
+    super->creds = credentials_new(0, 0);
+    super->bucket_count = 256;
+    super->by_lower = calloc(super->bucket_count, sizeof(struct overlay_node *));
+    super->by_upper = calloc(super->bucket_count, sizeof(struct overlay_node *));
+    if (!super->creds || !super->by_lower || !super->by_upper) {
+        return -ENOMEM;
+    }
+    lock_acquire(&base->lock);
+    error = base->ops->mkdir(base, "work", 0700, super->creds, &super->work);
+    if (!error) {
+        error = base->ops->mkdir(base, "upper", 0755, super->creds, &top);
+    }
+    lock_release(&base->lock);
+    if (!error) {
+        lock_acquire(&super->work->lock);
+        error = super->work->ops->mknod(super->work, "#whiteout", S_IFCHR, 0, super->creds,
+                                        &super->whiteout);
+        lock_release(&super->work->lock);
+    }
+    if (error) {
+        return error;
+    }
+    super->root = overlay_inode_get(sb, lower->root, NULL);
+    if (IS_ERR(super->root)) {
+        return (int)PTR_ERR(STEAL(super->root));
+    }
+    sb->root = super->root;
+    struct kstat stat;
+
+    error = inode_getattr(lower->root, &stat);
+    if (!error) {
+        struct iattr attr = {
+            .valid = ATTR_MODE | ATTR_UID | ATTR_GID | ATTR_ATIME | ATTR_MTIME,
+            .mode = stat.mode & 07777,
+            .uid = stat.uid,
+            .gid = stat.gid,
+            .atime = stat.atime,
+            .mtime = stat.mtime,
+        };
+
+        error = top->ops->setattr(top, &attr);
+    }
+    if (!error) {
+        lock_acquire(&sb->root->lock);
+        overlay_set_upper(sb->root, top, 1);
+        lock_release(&sb->root->lock);
+    }
+    return error;
+}
+
+struct super_block *overlayfs_new(struct super_block *lower, struct super_block *upper) {
+    struct overlay_super *super = calloc(1, sizeof(*super));
+    struct super_block *sb = super ? super_block_new(&overlayfs_type, super) : ERR_PTR(-ENOMEM);
+    int error;
+
+    if (IS_ERR(sb)) {
+        free(super);
+        return sb;
+    }
+    list_init(&super->pinned);
+    super->lower_sb = super_block_get(lower);
+    super->upper_sb = super_block_get(upper);
+    error = overlay_prepare(sb, lower, upper);
+    if (error) {
+        super_block_kill(sb);
+        super_block_put(sb);
+        return ERR_PTR(error);
+    }
+    return sb;
+}
