@@ -215,9 +215,6 @@ int64_t sys_execveat(struct task *current, int dirfd, struct user_address pathna
     struct walk walk;
     int result;
 
-    if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) {
-        return -EINVAL;
-    }
     if (flags & AT_SYMLINK_NOFOLLOW) {
         lookup &= ~LOOKUP_FOLLOW;
     }
@@ -230,6 +227,9 @@ int64_t sys_execveat(struct task *current, int dirfd, struct user_address pathna
     }
     if (!path[0] && !(flags & AT_EMPTY_PATH)) {
         return -ENOENT;
+    }
+    if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) {
+        return -EINVAL;
     }
     result = walk_at(current, dirfd, &walk, &holder);
     if (result) {
