@@ -217,8 +217,8 @@ static int exec_commit(struct exec *exec) {
     if (fd_table_shared(current->files)) {
         struct fd_table *own = fd_table_fork(current->files), *old;
 
-        if (!own) {
-            return -ENOMEM;
+        if (IS_ERR(own)) {
+            return (int)PTR_ERR(own);
         }
         {
             LOCK_GUARD(&current->lock);
