@@ -337,7 +337,8 @@ static bool prepare(const struct run_options *options, const struct launch *laun
 
 static bool register_parts(struct kernel *kernel) {
     task_set_dispatch(syscall_dispatch);
-    return file_system_register(&tmpfs_type) == 0 && pseudo_register(kernel) == 0;
+    return file_system_register(&tmpfs_type) == 0 && files_start() == 0 &&
+           pseudo_register(kernel) == 0;
 }
 
 void kernel_main(const struct run_options *options, const struct launch *given) {
@@ -378,6 +379,8 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
     }
     if (options->strace) {
         trace_start(made.trace_fd);
+        signal_set_trace(trace_signal);
+        task_set_exit_trace(trace_exited);
     }
     if (options->stats) {
         syscall_stats_start();

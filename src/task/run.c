@@ -34,9 +34,28 @@
 #define SYSCALL_INSTRUCTION_SIZE 2
 
 static syscall_dispatch_fn *dispatch_call;
+static task_exit_trace_fn *exit_trace;
 
 void task_set_dispatch(syscall_dispatch_fn *dispatch) {
     dispatch_call = dispatch;
+}
+
+void task_set_exit_trace(task_exit_trace_fn *trace) {
+    exit_trace = trace;
+}
+
+static void trace_exit_of(struct task *current, struct thread_group *group) {
+    int status = current->exit_code;
+
+    if (!exit_trace) {
+        return;
+    }
+    lock_acquire(&group->signal_lock);
+    if (group->exiting) {
+        status = group->exit_status;
+    }
+    lock_release(&group->signal_lock);
+    exit_trace(current, status);
 }
 
 static bool is_restart(int64_t result) {
@@ -251,6 +270,7 @@ static void *task_main(void *arg) {
 
     /* Nobody may wake a thread that is gone. */
     waiter_clear_interrupt(waiter_current());
+    trace_exit_of(current, group);
     task_exit_finish(current);
     lock_acquire(&current->lock);
     current->waiter = NULL;
