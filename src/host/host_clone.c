@@ -264,10 +264,12 @@ int host_process_clone(struct host_thread *parent, bool share_memory, bool set_t
         return (int)PTR_ERR(STEAL(made));
     }
     if (parent->mock) {
-        *child = host_thread_new_mock(made);
-        result = IS_ERR(*child) ? (int)PTR_ERR(*child) : 0;
+        struct host_thread *mock = host_thread_new_mock(made);
+
+        result = IS_ERR(mock) ? (int)PTR_ERR(mock) : 0;
         if (result == 0) {
-            *aspace = host_aspace_get((*child)->aspace);
+            *child = mock;
+            *aspace = host_aspace_get(mock->aspace);
         }
     } else if (share_memory) {
         result = clone_sharing(parent, made, set_tls, tls, child);

@@ -67,19 +67,35 @@ void host_process_put(struct host_process *process) {
     host_job_put(job);
 }
 
-int host_process_kill(struct host_process *process) {
-    LOCK_GUARD(&process->lock);
+/* The caller holds the lock, and calls what it gets without it. */
+static void take_on_exit(struct host_process *process, void (**fn)(void *), void **arg) {
+    *fn = process->exited ? STEAL(process->on_exit) : NULL;
+    *arg = process->on_exit_arg;
+}
 
-    if (process->killed) {
-        return 0;
+int host_process_kill(struct host_process *process) {
+    void (*on_exit)(void *) = NULL;
+    void *on_exit_arg = NULL;
+    int result = 0;
+
+    lock_acquire(&process->lock);
+    if (!process->killed) {
+        process->killed = true;
+        atomic_fetch_add(&process->kill_count, 1);
+        if (process->pidfd >= 0 &&
+            syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0) < 0 &&
+            errno != ESRCH) {
+            result = -errno;
+        }
+        /* A mock has no event thread to see its end. */
+        process->exited = process->exited || process->mock;
+        take_on_exit(process, &on_exit, &on_exit_arg);
     }
-    process->killed = true;
-    atomic_fetch_add(&process->kill_count, 1);
-    if (process->pidfd >= 0 &&
-        syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH) {
-        return -errno;
+    lock_release(&process->lock);
+    if (on_exit) {
+        on_exit(on_exit_arg);
     }
-    return 0;
+    return result;
 }
 
 int host_process_kill_count(const struct host_process *process) {
@@ -87,10 +103,14 @@ int host_process_kill_count(const struct host_process *process) {
 }
 
 void host_process_on_exit(struct host_process *process, void (*fn)(void *arg), void *arg) {
-    LOCK_GUARD(&process->lock);
-
+    lock_acquire(&process->lock);
     process->on_exit = fn;
     process->on_exit_arg = arg;
+    take_on_exit(process, &fn, &arg); /* it may have ended already */
+    lock_release(&process->lock);
+    if (fn) {
+        fn(arg);
+    }
 }
 
 /* Event thread. */
@@ -105,8 +125,7 @@ static void process_exited(void *arg, uint32_t events) {
     list_for_each_entry (thread, &process->threads, process_link) {
         host_thread_mark_dead(thread);
     }
-    on_exit = STEAL(process->on_exit);
-    on_exit_arg = process->on_exit_arg;
+    take_on_exit(process, &on_exit, &on_exit_arg);
     lock_release(&process->lock);
     if (on_exit) {
         on_exit(on_exit_arg);

@@ -49,7 +49,8 @@ DEFINE_CLEANUP(struct host_process *, host_process_put)
 int MUST_CHECK host_process_kill(struct host_process *process);
 /* For tests: how often a kill was really sent. */
 int host_process_kill_count(const struct host_process *process);
-/* Called once from the event thread when the host process has ended, however it ended. Set before
+/* Called once when the host process has ended, however it ended, with no lock held: from the event
+ * thread; from this call when it has ended before; from host_process_kill() of a mock. Set before
  * the process runs. */
 void host_process_on_exit(struct host_process *process, void (*fn)(void *arg), void *arg);
 /* Host CPU time of all its threads so far, in ns. */

@@ -229,7 +229,7 @@ static void process_groups(void **state) {
     assert_int_equal(task_setpgid(init.task, -1, 2), -ESRCH);
     assert_int_equal(task_setpgid(init.task, 3, -1), -EINVAL);
     assert_int_equal(task_setpgid(init.task, 99, 0), -ESRCH);
-    assert_int_equal(task_setpgid(a.task, 3, 0), -ESRCH);  /* not its child */
+    assert_int_equal(task_setpgid(a.task, 3, 0), -ESRCH);    /* not its child */
     assert_int_equal(task_setpgid(init.task, 0, 2), -EPERM); /* a session leader */
     b.task->thread_group->did_exec = true;
     assert_int_equal(task_setpgid(init.task, 3, 3), -EACCES);
