@@ -17,6 +17,7 @@ static const struct command {
     const char *summary;
 } commands[] = {
     {"run", cmd_run, "run a program in a new sandbox"},
+    {"doctor", cmd_doctor, "say what this host offers and what that means"},
     {"syscalls", cmd_syscalls, "list the system calls and how far each is supported"},
 };
 
