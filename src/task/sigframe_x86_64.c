@@ -399,17 +399,13 @@ static int sigframe_pop(struct task *current) {
     }
     signal_set_mask(current, uc.sigmask);
     current->restore_mask = false;
+    /* Linux ignores what this says; it looks at the stack pointer of the handler. */
+    int ignored UNUSED = signal_stack_set(current, &uc.stack, regs->rsp, SIGNAL_STACK_MIN);
     memcpy(regs, &uc.mcontext, REGS_SIZE);
     regs->eflags = (eflags & ~EFLAGS_RESTORED) | (uc.mcontext.eflags & EFLAGS_RESTORED);
     host_thread_regs_changed(current->thread);
     current->call.number = TASK_CALL_DONE;
-    result = fpstate_restore(current, uc.mcontext.fpstate);
-    if (result < 0) {
-        return result;
-    }
-    /* Linux ignores what this says. */
-    result = signal_stack_set(current, &uc.stack, regs->rsp, SIGNAL_STACK_MIN);
-    return 0;
+    return fpstate_restore(current, uc.mcontext.fpstate);
 }
 
 void signal_return(struct task *current) {
