@@ -224,6 +224,10 @@ static int install_std_fds(struct task *task, const struct launch *launch, bool 
         if (!error) {
             error = fd_table_replace(task->files, i, file, 3, false);
         }
+        /* The first program leads the session that the outer terminal controls. */
+        if (error >= 0 && file) {
+            (void)!tty_attach(file, task);
+        }
         if (error < 0) {
             cli_error("run: cannot give descriptor %d to the guest: %s", i, strerror(-error));
             return error;
