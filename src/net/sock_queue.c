@@ -1,0 +1,621 @@
+/*
+ * Messages between socks: send, receive, what poll says.
+ *
+ * A sender puts messages into its peer's queue, as long as that holds less than the sender's buffer
+ * size (a connection) or the receiver's (datagrams). A stream's message is a chunk that may be read
+ * in parts. Who waits for room in a connection stands on its own queue and is woken by the reader;
+ * who waits for room for a datagram stands on the receiver's.
+ */
+#include "net/net_internal.h"
+
+#define STREAM_CHUNK 32768
+#define UDP_SIZE_MAX 65507 /* udp(7) */
+
+static size_t message_cost(const struct message *message) {
+    return message->size - message->offset + MESSAGE_OVERHEAD;
+}
+
+static void message_free(struct message *message) {
+    struct sock *from = message->from;
+
+    if (message->control.files) {
+        files_in_flight_drop(STEAL(message->control.files), message->control.file_count);
+    }
+    free(message);
+    if (from) {
+        sock_put(from);
+    }
+}
+
+void sock_purge(struct list_head *messages) {
+    while (!list_empty(messages)) {
+        struct message *message = list_first_entry(messages, struct message, link);
+
+        list_del(&message->link);
+        message_free(message);
+    }
+}
+
+int sock_take_error(struct sock *sock) {
+    LOCK_GUARD(&sock->lock);
+    int error = sock->error;
+
+    sock->error = 0;
+    return -error;
+}
+
+/* ---- sending ---- */
+
+/* What a send has besides its bytes, the same for each of its messages. */
+struct sending {
+    struct sock *sock;
+    struct socket_control *control; /* may be NULL; the first message takes its files */
+    struct ucred creds;
+    struct socket_address name;
+};
+
+static struct message *message_new(const struct sending *sending, const void *data, size_t size) {
+    struct message *message = malloc(sizeof(*message) + size);
+
+    if (!message) {
+        return NULL;
+    }
+    memset(message, 0, sizeof(*message));
+    message->size = size;
+    message->address = sending->name;
+    message->control.creds = sending->creds;
+    memcpy(message->data, data, size);
+    list_init(&message->link);
+    return message;
+}
+
+static bool address_equal(const struct socket_address *a, const struct socket_address *b) {
+    return a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
+}
+
+/* Puts it into the receiver's queue if there is room: 0, -EAGAIN, -EPIPE, -ECONNREFUSED, -EPERM. */
+static int queue_message(struct sock *to, struct sending *sending, struct message *message,
+                         size_t limit) {
+    struct socket_control *control = sending->control;
+    LOCK_GUARD(&to->lock);
+
+    if (to->dead) {
+        return sock_is_connection(to) ? -EPIPE : -ECONNREFUSED;
+    }
+    if (to->shut & SHUT_RECEIVE) {
+        return -EPIPE;
+    }
+    if (!sock_is_connection(to) && to->state == SOCK_CONNECTED) {
+        if (to->family == &unix_family && to->peer && to->peer != sending->sock) {
+            return -EPERM;
+        }
+        if (to->family != &unix_family && !address_equal(&to->peer_name, &sending->name)) {
+            return -ECONNREFUSED;
+        }
+    }
+    /* An empty queue takes anything: what is larger than the buffer was refused before. */
+    if (to->queued && to->queued + message_cost(message) > limit) {
+        return -EAGAIN;
+    }
+    if (control && control->files) {
+        message->control.files = STEAL(control->files);
+        message->control.file_count = control->file_count;
+        control->file_count = 0;
+    }
+    list_add_tail(&message->link, &to->messages);
+    to->queued += message_cost(message);
+    return 0;
+}
+
+static ssize_t broken_pipe(int flags) {
+    struct task *current = current_task();
+
+    if (current && !(flags & MSG_NOSIGNAL)) {
+        struct signal_info info;
+
+        signal_info_user(&info, SIGPIPE, SI_USER, current);
+        (void)!signal_send_task(current, &info);
+    }
+    return -EPIPE;
+}
+
+/* The peer of a connection that can be written to: owned. */
+static int connected_peer(struct sock *sock, struct sock **peer) {
+    LOCK_GUARD(&sock->lock);
+
+    if (sock->error && sock->family != &unix_family) {
+        int error = sock->error;
+
+        sock->error = 0;
+        return -error;
+    }
+    if (sock->shut & SHUT_SEND) {
+        return -EPIPE;
+    }
+    if (sock->state != SOCK_CONNECTED || !sock->peer) {
+        return sock->family == &unix_family ? -ENOTCONN : -EPIPE;
+    }
+    *peer = sock_get(sock->peer);
+    return 0;
+}
+
+static ssize_t send_connected(struct sending *sending, const char *data, size_t size, int flags,
+                              bool nonblocking) {
+    struct sock *sock = sending->sock;
+    struct wait_entry entry = WAIT_ENTRY_INIT;
+    deadline_ns deadline = sock_deadline(sock->send_timeout, nonblocking);
+    bool stream = sock_is_stream(sock), sent = false;
+    size_t done = 0;
+    ssize_t result = 0;
+
+    if (!stream && size > (size_t)sock->send_buffer) {
+        return -EMSGSIZE;
+    }
+    entry.events = EPOLLOUT | EPOLLHUP | EPOLLERR;
+    while (stream ? done < size : !sent) {
+        struct sock *peer CLEANUP(sock_put) = NULL;
+        size_t chunk = stream ? MIN(size - done, (size_t)STREAM_CHUNK) : size;
+        struct message *message;
+
+        result = connected_peer(sock, &peer);
+        if (result) {
+            break;
+        }
+        message = message_new(sending, data + done, chunk);
+        if (!message) {
+            result = -ENOMEM;
+            break;
+        }
+        result = queue_message(peer, sending, message, (size_t)sock->send_buffer);
+        if (result == 0) {
+            done += chunk;
+            sent = true;
+            wait_queue_wake(&peer->wait, EPOLLIN | EPOLLRDNORM);
+            continue;
+        }
+        message_free(message);
+        if (result != -EAGAIN || deadline == 0) {
+            break;
+        }
+        if (!entry.queue) {
+            wait_queue_add(&sock->wait, &entry);
+            continue;
+        }
+        result = wait_sleep(deadline);
+        if (result) {
+            result = sock_wait_error((int)result, sock->send_timeout);
+            break;
+        }
+    }
+    wait_queue_remove(&entry);
+    if (sent) {
+        return (ssize_t)done;
+    }
+    return result == -EPIPE ? broken_pipe(flags) : result;
+}
+
+/* Who gets a datagram: owned. */
+static int datagram_target(struct sock *sock, const struct socket_address *to,
+                           const struct walk *walk, struct sock **target) {
+    struct socket_address peer_name;
+
+    lock_acquire(&sock->lock);
+    int error = -sock->error;
+    bool closed = sock->shut & SHUT_SEND, connected = sock->state == SOCK_CONNECTED;
+    struct sock *peer = sock->peer ? sock_get(sock->peer) : NULL;
+
+    sock->error = 0;
+    peer_name = sock->peer_name;
+    lock_release(&sock->lock);
+    if (!error && closed) {
+        error = -EPIPE;
+    }
+    if (!error && to) {
+        error = sock->family->find(sock, to, walk, target);
+    } else if (!error && peer) {
+        *target = STEAL(peer);
+    } else if (!error && connected && sock->family != &unix_family) {
+        error = sock->family->find(sock, &peer_name, walk, target);
+    } else if (!error) {
+        error = sock->family == &unix_family ? -ENOTCONN : -EDESTADDRREQ;
+    }
+    if (peer) {
+        sock_put(peer);
+    }
+    if (!error && (*target)->type != sock->type) {
+        sock_put(STEAL(*target));
+        error = -EPROTOTYPE;
+    }
+    return error;
+}
+
+/* Nobody there: udp(7) tells a connected sender by its next call. */
+static ssize_t datagram_lost(struct sock *sock, size_t size) {
+    LOCK_GUARD(&sock->lock);
+
+    if (sock->state == SOCK_CONNECTED) {
+        sock->error = ECONNREFUSED;
+    }
+    return (ssize_t)size;
+}
+
+static ssize_t send_datagram(struct sending *sending, const void *data, size_t size, int flags,
+                             const struct socket_address *to, const struct walk *walk,
+                             bool nonblocking) {
+    struct sock *sock = sending->sock, *target CLEANUP(sock_put) = NULL;
+    struct wait_entry entry = WAIT_ENTRY_INIT;
+    deadline_ns deadline = sock_deadline(sock->send_timeout, nonblocking);
+    bool internet = sock->family != &unix_family;
+    struct message *message;
+    int error;
+
+    if (size > (internet ? UDP_SIZE_MAX : (size_t)sock->send_buffer)) {
+        return -EMSGSIZE;
+    }
+    if (internet) {
+        error = sock->family->autobind(sock);
+        if (error) {
+            return error;
+        }
+        lock_acquire(&sock->lock);
+        sending->name = sock->name;
+        lock_release(&sock->lock);
+    }
+    error = datagram_target(sock, to, walk, &target);
+    if (error) {
+        if (error == -ECONNREFUSED && internet && !target) {
+            return datagram_lost(sock, size);
+        }
+        return error == -EPIPE ? broken_pipe(flags) : error;
+    }
+    message = message_new(sending, data, size);
+    if (!message) {
+        return -ENOMEM;
+    }
+    message->from = sock_get(sock);
+    entry.events = EPOLLOUT | EPOLLHUP | EPOLLERR;
+    for (;;) {
+        error = queue_message(target, sending, message, (size_t)target->receive_buffer);
+        if (error != -EAGAIN || deadline == 0 || internet) {
+            break;
+        }
+        if (!entry.queue) {
+            wait_queue_add(&target->wait, &entry);
+            continue;
+        }
+        error = wait_sleep(deadline);
+        if (error) {
+            error = sock_wait_error(error, sock->send_timeout);
+            break;
+        }
+    }
+    wait_queue_remove(&entry);
+    if (error == 0) {
+        wait_queue_wake(&target->wait, EPOLLIN | EPOLLRDNORM);
+        return (ssize_t)size;
+    }
+    message_free(message);
+    if (internet && error == -EAGAIN) {
+        return (ssize_t)size; /* udp(7): no room, no datagram */
+    }
+    if (internet && (error == -ECONNREFUSED || error == -EPIPE)) {
+        return datagram_lost(sock, size);
+    }
+    return error == -EPIPE ? broken_pipe(flags) : error;
+}
+
+ssize_t sock_send(struct sock *sock, const void *data, size_t size, int flags,
+                  const struct socket_address *to, const struct walk *walk,
+                  struct socket_control *control, bool nonblocking) {
+    struct sending sending = {.sock = sock, .control = control};
+    size_t in_flight = control && control->files ? control->file_count : 0;
+    ssize_t result;
+
+    if (flags & MSG_OOB) {
+        return -EOPNOTSUPP;
+    }
+    lock_acquire(&sock->lock);
+    sending.name = sock->name;
+    bool connected = sock->state == SOCK_CONNECTED;
+
+    lock_release(&sock->lock);
+    if (to && sock_is_connection(sock)) {
+        /* An address for a connection: TCP ignores it. */
+        if (sock->family == &unix_family) {
+            return connected ? -EISCONN : -EOPNOTSUPP;
+        }
+        to = NULL;
+    }
+    sending.creds = control && control->has_creds ? control->creds : sock_current_creds(false);
+    if (in_flight) {
+        int error = files_in_flight_add(in_flight);
+
+        if (error) {
+            return error;
+        }
+    }
+    result = sock_is_connection(sock)
+                 ? send_connected(&sending, data, size, flags, nonblocking)
+                 : send_datagram(&sending, data, size, flags, to, walk, nonblocking);
+    /* Still ours: not sent. */
+    if (in_flight && control->files) {
+        files_in_flight_cancel(in_flight);
+    }
+    return result;
+}
+
+/* ---- receiving ---- */
+
+/* One receive over several looks. */
+struct receiving {
+    struct sock *sock;
+    char *buffer;
+    size_t size, done;
+    int flags, out_flags;
+    struct socket_address *from;
+    struct socket_control *control;
+    struct list_head used; /* messages to free without the lock */
+    size_t full_size;      /* of a datagram */
+    bool got, finished;    /* something came; nothing more may be added */
+};
+
+static bool peeks(const struct receiving *receiving) {
+    return receiving->flags & MSG_PEEK;
+}
+
+/* The files of a message go to the receiver; a peek shares them. */
+static void take_control_locked(struct receiving *receiving, struct message *message) {
+    struct socket_control *control = receiving->control;
+
+    if (control) {
+        control->creds = message->control.creds;
+        control->has_creds = receiving->sock->pass_creds;
+    }
+    if (!message->control.files) {
+        return;
+    }
+    receiving->finished = true;
+    if (!control || control->files) {
+        return; /* nowhere to put them: they go with the message */
+    }
+    if (!peeks(receiving)) {
+        files_in_flight_cancel(message->control.file_count);
+        control->files = STEAL(message->control.files);
+        control->file_count = message->control.file_count;
+        message->control.file_count = 0;
+        return;
+    }
+    control->files = malloc(message->control.file_count * sizeof(struct file *));
+    if (control->files) {
+        control->file_count = message->control.file_count;
+        for (size_t i = 0; i < control->file_count; i++) {
+            control->files[i] = file_get(message->control.files[i]);
+        }
+    }
+}
+
+static void consume_locked(struct receiving *receiving, struct message *message) {
+    list_del(&message->link);
+    list_add_tail(&message->link, &receiving->used);
+}
+
+static void take_datagram_locked(struct receiving *receiving, struct message *message) {
+    size_t count = MIN(receiving->size, message->size);
+
+    memcpy(receiving->buffer, message->data, count);
+    receiving->done = count;
+    receiving->full_size = message->size;
+    receiving->out_flags |= count < message->size ? MSG_TRUNC : 0;
+    receiving->got = receiving->finished = true;
+    if (receiving->from) {
+        *receiving->from = message->address;
+        /* A sender without a name gives none. */
+        if (message->address.size <= sizeof(sa_family_t)) {
+            receiving->from->size = 0;
+        }
+    }
+    take_control_locked(receiving, message);
+    if (!peeks(receiving)) {
+        receiving->sock->queued -= message_cost(message);
+        consume_locked(receiving, message);
+    }
+}
+
+static void take_stream_locked(struct receiving *receiving) {
+    struct sock *sock = receiving->sock;
+    struct message *message, *next;
+
+    list_for_each_entry_safe (message, next, &sock->messages, link) {
+        size_t count = MIN(receiving->size - receiving->done, message->size - message->offset);
+        const struct ucred *creds = &message->control.creds;
+
+        if (receiving->finished || count == 0) {
+            break;
+        }
+        /* unix(7): bytes of different senders are not mixed when the receiver asked who it is. */
+        if (receiving->got && sock->pass_creds && receiving->control &&
+            memcmp(creds, &receiving->control->creds, sizeof(*creds)) != 0) {
+            receiving->finished = true;
+            break;
+        }
+        if (!receiving->got && receiving->from && sock->family == &unix_family &&
+            message->address.size > sizeof(sa_family_t)) {
+            *receiving->from = message->address;
+        }
+        memcpy(receiving->buffer + receiving->done, message->data + message->offset, count);
+        receiving->done += count;
+        receiving->got = true;
+        take_control_locked(receiving, message);
+        if (!peeks(receiving)) {
+            sock->queued -= count;
+            message->offset += count;
+            if (message->offset == message->size) {
+                sock->queued -= MESSAGE_OVERHEAD;
+                consume_locked(receiving, message);
+            }
+        }
+    }
+    if (peeks(receiving) && receiving->got) {
+        receiving->finished = true;
+    }
+}
+
+/* One look: 1: done; 0: nothing there, wait; -errno. */
+static int receive_look(struct receiving *receiving) {
+    struct sock *sock = receiving->sock;
+    LOCK_GUARD(&sock->lock);
+
+    if (sock_is_connection(sock) && sock->state != SOCK_CONNECTED) {
+        if (sock->state == SOCK_LISTENING || sock->family == &unix_family) {
+            return sock->type == SOCK_STREAM ? -EINVAL : -ENOTCONN;
+        }
+        return -ENOTCONN;
+    }
+    if (!list_empty(&sock->messages)) {
+        if (sock_is_stream(sock)) {
+            take_stream_locked(receiving);
+        } else {
+            take_datagram_locked(receiving,
+                                 list_first_entry(&sock->messages, struct message, link));
+        }
+        if (receiving->finished || receiving->done == receiving->size ||
+            !(receiving->flags & MSG_WAITALL)) {
+            return 1;
+        }
+    }
+    if (receiving->done) {
+        /* MSG_WAITALL: an error or the end gives what there is; an error stays for later. */
+        return sock->error || (sock->shut & SHUT_RECEIVE);
+    }
+    if (sock->error) {
+        int error = sock->error;
+
+        sock->error = 0;
+        return -error;
+    }
+    return (sock->shut & SHUT_RECEIVE) ? 1 : 0;
+}
+
+ssize_t sock_receive(struct sock *sock, void *buffer, size_t size, int *flags,
+                     struct socket_address *from, struct socket_control *control,
+                     bool nonblocking) {
+    struct receiving receiving = {.sock = sock,
+                                  .buffer = buffer,
+                                  .size = size,
+                                  .flags = *flags,
+                                  .from = from,
+                                  .control = control};
+    struct wait_entry entry = WAIT_ENTRY_INIT;
+    deadline_ns deadline = sock_deadline(sock->receive_timeout, nonblocking);
+    int result;
+
+    *flags = 0;
+    if (from) {
+        from->size = 0;
+    }
+    if (receiving.flags & MSG_OOB) {
+        return sock->family == &unix_family ? -EOPNOTSUPP : -EINVAL;
+    }
+    if (receiving.flags & MSG_ERRQUEUE) {
+        return -EAGAIN; /* nobody ever puts anything there */
+    }
+    if (size == 0 && sock_is_stream(sock)) {
+        return 0;
+    }
+    list_init(&receiving.used);
+    entry.events = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+    for (;;) {
+        result = receive_look(&receiving);
+        if (result) {
+            break;
+        }
+        if (deadline == 0) {
+            result = -EAGAIN;
+            break;
+        }
+        if (!entry.queue) {
+            wait_queue_add(&sock->wait, &entry);
+            continue;
+        }
+        result = wait_sleep(deadline);
+        if (result) {
+            result = sock_wait_error(result, sock->receive_timeout);
+            break;
+        }
+    }
+    wait_queue_remove(&entry);
+    if (receiving.got && !peeks(&receiving)) {
+        struct sock *peer = sock_is_connection(sock) ? sock_peer(sock) : NULL;
+
+        if (peer) {
+            wait_queue_wake(&peer->wait, EPOLLOUT | EPOLLWRNORM);
+            sock_put(peer);
+        }
+        if (!sock_is_connection(sock)) {
+            struct message *message;
+
+            wait_queue_wake(&sock->wait, EPOLLOUT | EPOLLWRNORM);
+            list_for_each_entry (message, &receiving.used, link) {
+                wait_queue_wake(&message->from->wait, EPOLLOUT | EPOLLWRNORM);
+            }
+        }
+    }
+    sock_purge(&receiving.used);
+    if (!receiving.got) {
+        return result > 0 ? 0 : result;
+    }
+    *flags = receiving.out_flags;
+    return (ssize_t)(!sock_is_stream(sock) && (receiving.flags & MSG_TRUNC) ? receiving.full_size
+                                                                            : receiving.done);
+}
+
+/* ---- poll ---- */
+
+static bool peer_has_room(struct sock *sock, struct sock *peer, int send_buffer) {
+    LOCK_GUARD(&peer->lock);
+
+    if (peer->dead) {
+        return true; /* the error is there to be had */
+    }
+    /* unix(7) says nothing; Linux wants three quarters free, so that a writer gets something done.
+     */
+    return sock_is_connection(sock) ? peer->queued * 4 <= (size_t)send_buffer
+                                    : peer->queued <= (size_t)peer->receive_buffer / 2;
+}
+
+uint32_t sock_poll_mask(struct sock *sock) {
+    struct sock *peer = NULL;
+    uint32_t mask = 0;
+
+    lock_acquire(&sock->lock);
+    int send_buffer = sock->send_buffer;
+    bool listening = sock->state == SOCK_LISTENING;
+
+    if (sock->error) {
+        mask |= EPOLLERR;
+    }
+    if (sock->shut == (SHUT_RECEIVE | SHUT_SEND) ||
+        (sock_is_connection(sock) && sock->state == SOCK_UNCONNECTED)) {
+        mask |= EPOLLHUP;
+    }
+    if (sock->shut & SHUT_RECEIVE) {
+        mask |= EPOLLRDHUP | EPOLLIN | EPOLLRDNORM;
+    }
+    if (!list_empty(&sock->messages) || (listening && sock->backlog_count)) {
+        mask |= EPOLLIN | EPOLLRDNORM;
+    }
+    if (sock->peer) {
+        peer = sock_get(sock->peer);
+    }
+    if (sock->shut & SHUT_SEND) {
+        mask |= EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
+    }
+    lock_release(&sock->lock);
+    if (!listening && (!peer || peer_has_room(sock, peer, send_buffer))) {
+        mask |= EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
+    }
+    if (peer) {
+        sock_put(peer);
+    }
+    return mask;
+}
