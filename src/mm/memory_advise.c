@@ -55,6 +55,22 @@ static int advice_check(int advice) {
     }
 }
 
+/* Locked pages are neither dropped nor reclaimed: EINVAL, mlock(2). */
+static bool advice_meets_locked(const struct memory_manager *mm, uint64_t start, uint64_t end,
+                                int advice) {
+    if (advice != MADV_DONTNEED && advice != MADV_FREE && advice != MADV_COLD &&
+        advice != MADV_PAGEOUT) {
+        return false;
+    }
+    for (size_t i = tree_index(&mm->tree, start);
+         i < mm->tree.count && mm->tree.rows[i].start < end; i++) {
+        if (mm->tree.rows[i].flags & MAP_LOCKED) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int advise_with_token(struct memory_manager *mm, struct host_thread *thread, uint64_t start,
                              uint64_t end, int advice) {
     int set = advice == MADV_DONTFORK     ? MAPPING_DONTFORK
@@ -69,6 +85,9 @@ static int advise_with_token(struct memory_manager *mm, struct host_thread *thre
     struct tree_edit edit;
     int result, hole = 0;
 
+    if (advice_meets_locked(mm, start, end, advice)) {
+        return -EINVAL;
+    }
     if (!memory_reserved(mm, start, end)) {
         calls[count++] = memory_call(SYS_madvise, start, end - start, (uint64_t)advice, 0, 0, 0);
     } else {

@@ -213,6 +213,9 @@ int64_t sys_fcntl(struct task *current, int fd, int cmd, unsigned long arg) {
         return pipe_get_size(file);
     case F_SETPIPE_SZ:
         return pipe_set_size(file, (unsigned)MIN(arg, (unsigned long)UINT32_MAX));
+    case F_ADD_SEALS:
+    case F_GET_SEALS:
+        return file_seals(file, cmd, (unsigned)arg);
     default:
         break;
     }
