@@ -53,6 +53,10 @@ bool waiter_interrupted(const struct waiter *waiter) {
     return atomic_load(&waiter->state) & WAITER_INTERRUPTED;
 }
 
+bool waiter_asleep(const struct waiter *waiter) {
+    return atomic_load(&waiter->state) & WAITER_SLEEPING;
+}
+
 static int sleep_until(deadline_ns deadline, uint32_t heeded) {
     struct waiter *waiter = &this_waiter;
     struct timespec until = {.tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000};

@@ -38,6 +38,8 @@ void waiter_interrupt(struct waiter *waiter);
 /* By the waiter's own thread, before it looks at what the interruption was for. */
 void waiter_clear_interrupt(struct waiter *waiter);
 bool waiter_interrupted(const struct waiter *waiter);
+/* Is that thread asleep in wait_sleep() at this moment? */
+bool waiter_asleep(const struct waiter *waiter);
 
 /* Nanoseconds of CLOCK_MONOTONIC; WAIT_FOREVER: no deadline. 0 is a time long past: look without
  * sleeping. */

@@ -38,7 +38,7 @@ static char state_letter(struct task *task, bool exited) {
     if (exited) {
         return TASK_ZOMBIE;
     }
-    return (char)atomic_load(&task->state);
+    return (char)task_current_state(task);
 }
 
 static void facts_signals(struct task_facts *facts, struct task *task) {

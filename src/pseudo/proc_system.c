@@ -91,7 +91,7 @@ static size_t count_tasks(struct kernel *kernel, size_t *running) {
 
     *running = 0;
     for (; tasks && tasks[count]; count++) {
-        *running += atomic_load(&tasks[count]->state) == TASK_RUNNING;
+        *running += task_current_state(tasks[count]) == TASK_RUNNING;
         task_put(tasks[count]);
     }
     free(tasks);

@@ -78,7 +78,10 @@ static int64_t futex_wait(struct task *current, const struct futex_operation *op
     } else if (operation->relative) {
         call->args[1] &= ~(uint64_t)FUTEX_CLOCK_REALTIME;
     }
+    /* It sleeps on the host, not in wait_sleep(): /proc cannot see that by itself. */
+    atomic_store(&current->state, TASK_SLEEPING);
     done = host_thread_calls(current->thread, call, 1, &result);
+    atomic_store(&current->state, TASK_RUNNING);
     if (done < 0) {
         return done;
     }

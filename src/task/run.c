@@ -58,6 +58,18 @@ static void trace_exit_of(struct task *current, struct thread_group *group) {
     exit_trace(current, status);
 }
 
+enum task_state task_current_state(struct task *task) {
+    enum task_state state = (enum task_state)atomic_load(&task->state);
+
+    if (state == TASK_RUNNING) {
+        LOCK_GUARD(&task->lock);
+        if (task->waiter && waiter_asleep(task->waiter)) {
+            return TASK_SLEEPING;
+        }
+    }
+    return state;
+}
+
 static bool is_restart(int64_t result) {
     return result == -ERESTARTSYS || result == -ERESTARTNOINTR || result == -ERESTARTNOHAND ||
            result == -ERESTART_RESTARTBLOCK;

@@ -357,9 +357,27 @@ void task_notify_work(struct task *task) {
     }
 }
 
-/* The caller holds signal_lock. */
+/* The caller holds signal_lock. What a stopped task could take waits for SIGCONT, but for SIGKILL.
+ */
 static bool task_wants(struct task *task, int signal) {
-    return !task->killed && (signal == SIGKILL || !(task->signal_mask & SIGNAL_BIT(signal)));
+    if (signal == SIGKILL) {
+        return !task->killed;
+    }
+    return !task->killed && task->thread_group->stop_state == GROUP_RUNNING &&
+           !(task->signal_mask & SIGNAL_BIT(signal));
+}
+
+/* Would the signal be forgotten if it came now? A blocked one is kept, since the action may change
+ * before it is taken; for the group its leader's mask counts, as in Linux. Both locks held. */
+static bool dropped_locked(struct thread_group *group, struct task *task, int signal,
+                           const struct user_sigaction *action) {
+    if (!action_ignores(action, signal)) {
+        return false;
+    }
+    if (!task && !list_empty(&group->tasks)) {
+        task = list_first_entry(&group->tasks, struct task, group_link);
+    }
+    return !task || !(task->signal_mask & SIGNAL_BIT(signal));
 }
 
 /* Who takes a signal of the group: the leader when it may (Linux does so, programs rely on it),
@@ -465,9 +483,7 @@ static int send_both_locked(struct thread_group *group, struct task *task,
     }
     action = signal_action_locked(group, signal);
     taker = task ? (task_wants(task, signal) ? task : NULL) : choose_locked(group, signal);
-    /* Blocked signals are kept even when ignored now: the action may change before they are taken.
-     */
-    if (taker && action_ignores(&action, signal) && !force) {
+    if (!force && dropped_locked(group, task, signal, &action)) {
         return timer ? SIGNAL_TIMER_DROPPED : 0;
     }
     if (timer && timer_pending_locked(pending, timer)) {

@@ -375,6 +375,8 @@ void signal_force(struct task *current, const struct signal_info *info);
 bool signal_pending(struct task *current); /* something to deliver, or killed */
 void task_notify_work(
     struct task *task); /* sets work, interrupts its sleep, kicks its host thread */
+/* What it is doing at this moment: a running task that waits in a call reads as TASK_SLEEPING. */
+enum task_state task_current_state(struct task *task);
 /* The mask of a ppoll-like call for its duration: the task loop puts the old one back, after the
  * handler of a signal that came, or when the call returned anything but EINTR or a restart code.
  * Calling it again when the call is restarted keeps the mask saved first. */
