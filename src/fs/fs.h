@@ -81,6 +81,7 @@ struct inode {
     struct lock lock;                /* class INODE: see lock_order.def */
     bool dead;                       /* guarded by lock: a removed directory, nothing enters it */
     struct list_head watches;        /* inotify's; guarded by its own lock, see fs_event() */
+    _Atomic bool no_link;            /* O_TMPFILE with O_EXCL: it will never have a name */
     _Atomic unsigned watch_count;    /* entries of watches: 0 makes fs_event() cost nothing */
     _Atomic int write_count;         /* > 0: open for writing so often; < 0: being executed */
     struct file_lock_context *_Atomic locks; /* record locks and flock, made on first use; owned */

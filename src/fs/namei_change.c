@@ -196,6 +196,8 @@ int vfs_link(const struct walk *from_walk, const char *from, const struct walk *
             error = -EXDEV;
         } else if (S_ISDIR(inode->type)) {
             error = -EPERM;
+        } else if (atomic_load(&inode->no_link)) {
+            error = -ENOENT;
         } else if (!dir->ops->link) {
             error = -EPERM;
         } else {

@@ -226,6 +226,7 @@ static int open_tmpfile(struct nameidata *nd, struct open_how_kernel *how, struc
     if (error) {
         return error;
     }
+    atomic_store(&inode->no_link, how->flags & O_EXCL);
     path.dentry = dentry_new_tmpfile(nd->path.dentry, inode);
     inode_put(inode);
     if (!path.dentry) {
