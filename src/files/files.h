@@ -55,6 +55,9 @@ int MUST_CHECK tty_host_file_new(int fd, int flags, struct file **file);
 /* Makes the terminal of `file` the controlling terminal of the session that `leader` leads, with
  * the leader's process group in the foreground: for the first task. -ENOTTY: not a terminal. */
 int MUST_CHECK tty_attach(struct file *file, struct task *leader);
+/* The controlling terminal of the task's session and its foreground process group, for
+ * /proc/PID/stat; false: there is none. */
+bool tty_of_task(struct task *task, dev_t *rdev, pid_t *foreground);
 /* From the launcher: the keys and the window of the outer terminal. */
 void tty_host_signal(struct kernel *kernel, int signal);
 /* Registers /dev/tty; once at start. */

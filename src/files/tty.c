@@ -117,6 +117,17 @@ void tty_hangup(struct tty *tty) {
     }
 }
 
+bool tty_of_task(struct task *task, dev_t *rdev, pid_t *foreground) {
+    struct tty *tty CLEANUP(tty_put) = tty_of_session(task);
+
+    if (!tty) {
+        return false;
+    }
+    *rdev = tty->rdev;
+    *foreground = tty_foreground(tty);
+    return true;
+}
+
 static int tty_become_controlling(struct tty *tty, struct task *task) {
     pid_t sid = task_get_sid(task), pgid = task_get_pgrp(task);
     int error = session_set_terminal(task, tty);

@@ -10,6 +10,7 @@
  */
 #include <poll.h>
 #include <stdio.h>
+#include <sys/sysmacros.h>
 
 #include "fs/vfs_internal.h"
 
@@ -217,6 +218,21 @@ static const struct file_ops stream_ops = {
     .release = descriptor_release,
 };
 
+/* As /proc/PID/fd shows it: Linux's names where there is one that tells nothing of the host. */
+static void descriptor_name(const struct stat *stat, char *name, size_t size) {
+    unsigned long long ino = stat->st_ino;
+
+    if (S_ISCHR(stat->st_mode) && stat->st_rdev == makedev(1, 3)) {
+        snprintf(name, size, "/dev/null");
+    } else {
+        snprintf(name, size, "%s:[%llu]",
+                 S_ISFIFO(stat->st_mode)   ? "pipe"
+                 : S_ISSOCK(stat->st_mode) ? "socket"
+                                           : "host",
+                 ino);
+    }
+}
+
 int host_descriptor_file_new(int fd, int flags, struct file **file) {
     struct host_descriptor *descriptor;
     struct stat stat;
@@ -234,7 +250,7 @@ int host_descriptor_file_new(int fd, int flags, struct file **file) {
     descriptor->watchable = !S_ISREG(stat.st_mode) && !S_ISDIR(stat.st_mode);
     lock_init(&descriptor->lock, LOCK_DEVICE);
     wait_queue_init(&descriptor->wait);
-    snprintf(name, sizeof(name), "host:[%llu]", (unsigned long long)stat.st_ino);
+    descriptor_name(&stat, name, sizeof(name));
     result = file_new_anonymous(name, stat.st_mode & S_IFMT,
                                 S_ISREG(stat.st_mode) ? &descriptor_ops : &stream_ops, descriptor,
                                 flags, file);

@@ -4,7 +4,7 @@
  * Owns two directory descriptors for the life of the process. Before host_facts_setup() (unit
  * tests) the files are opened by their full names.
  */
-#include "host/host_facts.h"
+#include "host/host.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -72,6 +72,8 @@ void host_facts_setup(void) {
     if (cpu_dir < 0) {
         cpu_dir = open("/sys/devices/system/cpu", O_PATH | O_DIRECTORY | O_CLOEXEC);
     }
+    /* While this thread may still run on all of them. */
+    (void)host_cpu_mask((uint64_t[HOST_CPU_WORDS]){0});
     if (cpu_count == 0) {
         long online = sysconf(_SC_NPROCESSORS_ONLN);
 
@@ -85,6 +87,17 @@ char *host_facts_proc(const char *name) {
 
 char *host_facts_cpu(const char *path) {
     return read_fact(cpu_dir, "/sys/devices/system/cpu", path);
+}
+
+uint64_t host_facts_memory(void) {
+    char *text = host_facts_proc("meminfo");
+    unsigned long long kilobytes = 0;
+
+    if (text) {
+        (void)sscanf(text, "MemTotal: %llu", &kilobytes);
+        free(text);
+    }
+    return kilobytes << 10;
 }
 
 unsigned host_facts_cpu_count(void) {

@@ -12,10 +12,9 @@ static const struct {
     mode_t mode;
     unsigned major, minor;
 } nodes[] = {
-    {"console", S_IFCHR | 0600, 5, 1}, {"full", S_IFCHR | 0666, 1, 7},
-    {"null", S_IFCHR | 0666, 1, 3},    {"random", S_IFCHR | 0666, 1, 8},
-    {"tty", S_IFCHR | 0666, 5, 0},     {"urandom", S_IFCHR | 0666, 1, 9},
-    {"zero", S_IFCHR | 0666, 1, 5},
+    {"full", S_IFCHR | 0666, 1, 7},    {"null", S_IFCHR | 0666, 1, 3},
+    {"random", S_IFCHR | 0666, 1, 8},  {"tty", S_IFCHR | 0666, 5, 0},
+    {"urandom", S_IFCHR | 0666, 1, 9}, {"zero", S_IFCHR | 0666, 1, 5},
 };
 
 static const struct {
@@ -28,7 +27,7 @@ static const struct {
 static const struct {
     const char *name;
     mode_t mode;
-} directories[] = {{"mqueue", 01777}, {"pts", 0755}, {"shm", 01777}};
+} directories[] = {{"pts", 0755}, {"shm", 01777}};
 
 static int fill(struct inode *root, const struct credentials *creds) {
     LOCK_GUARD(&root->lock);

@@ -84,10 +84,10 @@ static int fdinfo_show(const struct pseudo_node *node, struct text *text) {
 
 /* The bits say how the descriptor is open, as Linux shows them. */
 static const struct pseudo_entry link_entries[] = {
-    {.name = "", .mode = S_IFLNK, .readlink = fd_readlink, .follow = fd_follow},
-    {.name = "", .mode = S_IFLNK | 0500, .readlink = fd_readlink, .follow = fd_follow},
-    {.name = "", .mode = S_IFLNK | 0300, .readlink = fd_readlink, .follow = fd_follow},
-    {.name = "", .mode = S_IFLNK | 0700, .readlink = fd_readlink, .follow = fd_follow},
+    {.name = "", .mode = S_IFLNK, .readlink = fd_readlink, .follow = fd_follow, .size = 64},
+    {.name = "", .mode = S_IFLNK | 0500, .readlink = fd_readlink, .follow = fd_follow, .size = 64},
+    {.name = "", .mode = S_IFLNK | 0300, .readlink = fd_readlink, .follow = fd_follow, .size = 64},
+    {.name = "", .mode = S_IFLNK | 0700, .readlink = fd_readlink, .follow = fd_follow, .size = 64},
 };
 static const struct pseudo_entry info_entry = {
     .name = "", .mode = S_IFREG | 0444, .show = fdinfo_show, .guarded = true};

@@ -134,6 +134,28 @@ static int oom_score_adj_store(const struct pseudo_node *node, struct file *file
     return set_oom_score_adj(node, value);
 }
 
+/* How much of the memory it has in thousandths, and what was added, as Linux's oom_badness() mixes
+ * them: 666 for a small process. */
+static int oom_score_show(const struct pseudo_node *node, struct text *text) {
+    struct task *task CLEANUP(task_put) = pseudo_task(node);
+    struct host_process *process CLEANUP(host_process_put) = NULL;
+    uint64_t resident, minor, major, total = host_facts_memory();
+    int64_t score;
+
+    if (!task) {
+        return -ESRCH;
+    }
+    score = atomic_load(&task->thread_group->oom_score_adj);
+    process = thread_group_process(task->thread_group);
+    if (score == -1000 || host_process_memory(process, &resident, &minor, &major)) {
+        text_puts(text, "0\n");
+        return 0;
+    }
+    score = (1000 + score + (int64_t)(total ? resident * 1000 / total : 0)) * 2 / 3;
+    text_printf(text, "%lld\n", (long long)MAX(score, (int64_t)0));
+    return 0;
+}
+
 /* The older scale, -17 .. 15. */
 static int oom_adj_show(const struct pseudo_node *node, struct text *text) {
     struct task *task CLEANUP(task_put) = pseudo_task(node);
@@ -186,6 +208,31 @@ static int schedstat_show(const struct pseudo_node *node, struct text *text) {
     }
     task_usage(task, &usage);
     text_printf(text, "%lld 0 0\n", (long long)(usage.user + usage.system));
+    return 0;
+}
+
+/* proc(5): the children of this thread; here all of its process's are its leader's. */
+static int children_show(const struct pseudo_node *node, struct text *text) {
+    struct task *task CLEANUP(task_put) = pseudo_task(node);
+    struct task **tasks;
+
+    if (!task) {
+        return -ESRCH;
+    }
+    if (task_get_tid(task) != task_get_pid(task)) {
+        return 0;
+    }
+    tasks = kernel_tasks(node->kernel, true);
+    if (!tasks) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; tasks[i]; i++) {
+        if (task_get_ppid(tasks[i]) == task_get_pid(task)) {
+            text_printf(text, "%d ", task_get_pid(tasks[i]));
+        }
+        task_put(tasks[i]);
+    }
+    free(tasks);
     return 0;
 }
 
@@ -325,7 +372,7 @@ static const struct pseudo_list task_list;
         PSEUDO_DIR("net", 0555, .children = proc_net_entries),                                     \
         PSEUDO_DIR("ns", 0511, .children = ns_entries),                                            \
         PSEUDO_FILE("oom_adj", 0644, .show = oom_adj_show, .store = oom_adj_store),                \
-        PSEUDO_FILE("oom_score", 0444, .text = "0\n"),                                             \
+        PSEUDO_FILE("oom_score", 0444, .show = oom_score_show),                                    \
         PSEUDO_FILE("oom_score_adj", 0644, .show = oom_score_adj_show,                             \
                     .store = oom_score_adj_store),                                                 \
         PSEUDO_FILE("personality", 0400, .show = personality_show, .guarded = true),               \
@@ -350,6 +397,7 @@ static const struct pseudo_entry pid_entries[] = {
 };
 static const struct pseudo_entry thread_entries[] = {
     PROC_TASK_ENTRIES,
+    PSEUDO_FILE("children", 0444, .show = children_show),
     {0},
 };
 static const struct pseudo_entry pid_entry = PSEUDO_DIR("", 0555, .children = pid_entries);

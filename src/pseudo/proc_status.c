@@ -6,6 +6,7 @@
 #include "pseudo/pseudo_internal.h"
 
 #include <stdio.h>
+#include <sys/sysmacros.h>
 
 struct task_facts {
     pid_t pid, tgid, ppid, pgrp, sid;
@@ -18,7 +19,7 @@ struct task_facts {
     struct usage usage, children;
     kernel_sigset pending, shared_pending, blocked, ignored, caught;
     size_t queued;
-    uint64_t cpu_mask[16];
+    uint64_t cpu_mask[HOST_CPU_WORDS];
     int64_t start_time_ns;
     int exit_signal;
     struct memory_totals totals;
@@ -26,6 +27,8 @@ struct task_facts {
     uint64_t resident;
     mode_t umask;
     int fd_size;
+    dev_t tty;
+    pid_t foreground;
 };
 
 static void facts_finish_cleanup(struct task_facts *facts) {
@@ -105,6 +108,10 @@ static int facts_gather(struct task_facts *facts, const struct pseudo_node *node
         facts->priority = task->sched_priority;
         facts->no_new_privs = task->no_new_privs;
     }
+    if (!tty_of_task(task, &facts->tty, &facts->foreground)) {
+        facts->tty = 0;
+        facts->foreground = -1;
+    }
     facts_signals(facts, task);
     facts_memory(facts, task);
     if (node->thread) {
@@ -143,6 +150,11 @@ static int kernel_priority(const struct task_facts *facts) {
     return facts->priority > 0 ? -1 - facts->priority : 20 + facts->nice;
 }
 
+/* proc(5) tty_nr: the minor number in bits 31 to 20 and 7 to 0, the major in 15 to 8. */
+static int tty_number(dev_t device) {
+    return (int)((minor(device) & 0xff) | major(device) << 8 | (minor(device) & ~0xffu) << 12);
+}
+
 int proc_stat_show(const struct pseudo_node *node, struct text *text) {
     struct task_facts f CLEANUP(facts_finish);
     int error = facts_gather(&f, node);
@@ -158,7 +170,7 @@ int proc_stat_show(const struct pseudo_node *node, struct text *text) {
         rss_limit = rlimits_get(&group->rlimits, RLIMIT_RSS);
     }
     text_printf(text, "%d (%s) %c %d %d %d %d %d %u ", f.pid, f.comm, f.state, f.ppid, f.pgrp,
-                f.sid, 0, -1, 0x400000u);
+                f.sid, tty_number(f.tty), f.foreground, 0x400000u);
     text_printf(
         text, "%llu %llu %llu %llu %llu %llu %llu %llu ", (unsigned long long)f.usage.minor_faults,
         (unsigned long long)f.children.minor_faults, (unsigned long long)f.usage.major_faults,
@@ -259,17 +271,17 @@ static void status_memory(struct text *text, const struct task_facts *f) {
 
 /* Processors that the task may use: a hexadecimal mask in groups of 32, and a list. */
 static void status_cpus(struct text *text, const struct task_facts *f) {
-    unsigned count = host_facts_cpu_count(), first = UINT32_MAX;
-    bool all = true, comma = false;
-    uint64_t mask[16];
+    unsigned count = MIN(host_facts_cpu_count(), HOST_CPU_WORDS * 64u), first = UINT32_MAX;
+    bool any = false, comma = false;
+    uint64_t mask[HOST_CPU_WORDS], all[HOST_CPU_WORDS];
 
-    count = MIN(count, (unsigned)sizeof(mask) * 8);
-    for (size_t i = 0; i < ARRAY_SIZE(mask); i++) {
-        all = all && f->cpu_mask[i] == 0;
+    (void)host_cpu_mask(all);
+    for (size_t i = 0; i < HOST_CPU_WORDS; i++) {
+        mask[i] = all[i] & f->cpu_mask[i];
+        any = any || mask[i];
     }
-    memcpy(mask, f->cpu_mask, sizeof(mask));
-    if (all) {
-        memset(mask, 0xff, sizeof(mask));
+    if (!any) {
+        memcpy(mask, all, sizeof(mask));
     }
     text_puts(text, "Cpus_allowed:\t");
     for (unsigned word = (count + 31) / 32; word-- > 0;) {

@@ -32,12 +32,12 @@ int proc_cpuinfo_show(const struct pseudo_node *node, struct text *text) {
     return 0;
 }
 
-/* The value of a "Name:  123 kB" line, or 0. */
-static unsigned long long meminfo_value(const char *host, const char *name) {
+/* The value of a "Name:  123 kB" or "name 123" line, or 0. */
+static unsigned long long host_value(const char *host, const char *name, char separator) {
     size_t length = strlen(name);
 
     for (const char *line = host; line && *line;) {
-        if (strncmp(line, name, length) == 0 && line[length] == ':') {
+        if (strncmp(line, name, length) == 0 && line[length] == separator) {
             return strtoull(line + length + 1, NULL, 10);
         }
         line = strchr(line, '\n');
@@ -65,7 +65,7 @@ int proc_meminfo_show(const struct pseudo_node *node, struct text *text) {
     for (size_t i = 0; i < ARRAY_SIZE(meminfo_names); i++) {
         text_printf(text, "%s:%*s%8llu kB\n", meminfo_names[i],
                     (int)(15 - MIN(strlen(meminfo_names[i]), 15ul)), "",
-                    meminfo_value(host, meminfo_names[i]));
+                    host_value(host, meminfo_names[i], ':'));
     }
     text_puts(text, "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\n"
                     "HugePages_Surp:        0\nHugepagesize:       2048 kB\n"
@@ -143,14 +143,15 @@ int proc_system_stat_show(const struct pseudo_node *node, struct text *text) {
     return 0;
 }
 
-/* The counters that vmstat(8) and free(1) read; the rest of the host's would only say more about
- * its other users. */
+/* The counters that vmstat(8) and free(1) read, of the whole machine as in meminfo; the rest would
+ * only say more about its other users. */
 int proc_vmstat_show(const struct pseudo_node *node, struct text *text) {
     static const char *const names[] = {"nr_free_pages", "pgpgin",  "pgpgout",   "pswpin",
                                         "pswpout",       "pgfault", "pgmajfault"};
+    char *host CLEANUP(free) = host_facts_proc("vmstat");
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        text_printf(text, "%s 0\n", names[i]);
+        text_printf(text, "%s %llu\n", names[i], host_value(host, names[i], ' '));
     }
     return 0;
 }

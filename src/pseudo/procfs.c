@@ -63,10 +63,22 @@ static ssize_t thread_self_readlink(const struct pseudo_node *node, char *buffer
 
 static const struct pseudo_entry no_entries[] = {{0}};
 
+/* What ps(1) makes names of terminals from. */
+static const struct pseudo_entry tty_entries[] = {
+    PSEUDO_FILE("drivers", 0444,
+                .text = "/dev/tty             /dev/tty        5       0 system:/dev/tty\n"
+                        "/dev/ptmx            /dev/ptmx       5       2 system\n"
+                        "pty_slave            /dev/pts      136 0-1048575 pty:slave\n"
+                        "pty_master           /dev/ptm      128 0-1048575 pty:master\n"),
+    {0},
+};
+
 static const struct pseudo_entry root_entries[] = {
+    PSEUDO_FILE("cgroups", 0444, .text = "#subsys_name\thierarchy\tnum_cgroups\tenabled\n"),
     PSEUDO_FILE("cmdline", 0444, .text = "\n"),
     PSEUDO_FILE("cpuinfo", 0444, .show = proc_cpuinfo_show),
     PSEUDO_FILE("devices", 0444, .show = proc_devices_show),
+    PSEUDO_FILE("diskstats", 0444, .text = ""),
     PSEUDO_DIR("driver", 0555, .children = no_entries),
     PSEUDO_FILE("filesystems", 0444, .show = proc_filesystems_show),
     PSEUDO_DIR("fs", 0555, .children = no_entries),
@@ -81,6 +93,7 @@ static const struct pseudo_entry root_entries[] = {
     PSEUDO_FILE("swaps", 0444, .text = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
     PSEUDO_DIR("sys", 0555, .children = proc_sys_entries),
     PSEUDO_LINK("thread-self", .readlink = thread_self_readlink),
+    PSEUDO_DIR("tty", 0555, .children = tty_entries),
     PSEUDO_FILE("uptime", 0444, .show = proc_uptime_show),
     PSEUDO_FILE("version", 0444, .show = proc_version_show),
     PSEUDO_FILE("vmstat", 0444, .show = proc_vmstat_show),

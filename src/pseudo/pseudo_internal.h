@@ -68,6 +68,7 @@ struct pseudo_entry {
     /* Regular files that are no text: replaces file->ops, sets file->private. */
     int (*open)(const struct pseudo_node *node, struct file *file);
     const char *text; /* links: a fixed target; files: a fixed contents */
+    int64_t size;     /* what stat(2) shows; 0 but for the links of fd/ */
     long value;       /* for functions that serve several entries */
     bool guarded; /* show and open need ptrace access to the task (ptrace(2), access mode checking)
                    */

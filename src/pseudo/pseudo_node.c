@@ -100,7 +100,7 @@ int pseudo_parse_number(const char *data, long long *number) {
     return *end ? -EINVAL : 0;
 }
 
-/* Stable, and below 2^48 so that programs that keep it in a double do not lose bits. */
+/* Stable, and of 32 bits as Linux's are: programs print it in columns and keep it in doubles. */
 static ino_t child_ino(ino_t parent, const char *name) {
     uint64_t hash = parent * 0x9e3779b97f4a7c15ull;
 
@@ -108,7 +108,7 @@ static ino_t child_ino(ino_t parent, const char *name) {
         hash = (hash ^ (unsigned char)*name) * 0x100000001b3ull;
     }
     hash ^= hash >> 29;
-    hash = hash * 0xbf58476d1ce4e5b9ull >> 16;
+    hash = hash * 0xbf58476d1ce4e5b9ull >> 32;
     return hash > 1 ? hash : 2;
 }
 
@@ -161,6 +161,7 @@ static int node_getattr(struct inode *inode, struct kstat *stat) {
     stat->ino = inode->ino;
     stat->mode = entry->mode;
     stat->nlink = 1;
+    stat->size = entry->size;
     stat->blksize = 1024;
     stat->atime = stat->mtime = stat->ctime = node->time;
     if (S_ISDIR(entry->mode)) {

@@ -712,7 +712,6 @@ static void memory_devices(void **state) {
     assert_int_equal(file_read(file, other, 64), 64);
     assert_memory_not_equal(buffer, other, 64);
     file_put(file);
-    assert_int_equal(open_file(f, "/dev/console", O_RDONLY, &file), -ENXIO);
 }
 
 static void processors_in_sysfs(void **state) {
