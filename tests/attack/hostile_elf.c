@@ -22,7 +22,20 @@ static unsigned next_random(void) {
 static unsigned char image[4 << 20];
 static size_t image_size;
 
-/* Executes the bytes: 0 when execve failed or the process ended somehow, 1 when it hung. */
+/* Each TEST begins with it: SIGCHLD blocked for wait_or_kill(), no cores, the good program read. */
+static void prepare(void) {
+    struct rlimit none = {0, 0};
+    int fd = open("/proc/self/exe", O_RDONLY);
+    ssize_t size = read(fd, image, sizeof image);
+
+    setrlimit(RLIMIT_CORE, &none);
+    block_sigchld();
+    REQUIRE(size > (ssize_t)sizeof(Elf64_Ehdr) && size < (ssize_t)sizeof image);
+    image_size = (size_t)size;
+    close(fd);
+}
+
+/* Executes the bytes, counts whether execve failed or something ran (and ended somehow). */
 static void execute(const char *name, const unsigned char *bytes, size_t size, int *failed,
                     int *ran) {
     int fd = open(name, O_CREAT | O_TRUNC | O_WRONLY, 0700), status;
@@ -69,15 +82,9 @@ TEST(headers) {
                                      0x10000,
                                      INT64_MAX,
                                      0xffffffffff600000};
-    struct rlimit none = {0, 0};
-    int fd = open("/proc/self/exe", O_RDONLY), failed = 0, ran = 0;
-    ssize_t size = read(fd, image, sizeof image);
+    int failed = 0, ran = 0;
 
-    setrlimit(RLIMIT_CORE, &none);
-    block_sigchld();
-    REQUIRE(size > (ssize_t)sizeof(Elf64_Ehdr) && size < (ssize_t)sizeof image);
-    image_size = (size_t)size;
-    close(fd);
+    prepare();
     size_t span = sizeof(Elf64_Ehdr) + ((Elf64_Ehdr *)image)->e_phnum * sizeof(Elf64_Phdr);
     unsigned char saved[4096];
     REQUIRE(span <= sizeof saved);
@@ -111,6 +118,7 @@ TEST(many_headers) {
     Elf64_Phdr *programs = (Elf64_Phdr *)(file + sizeof *header);
     int failed = 0, ran = 0;
 
+    prepare();
     memcpy(file, image, sizeof *header);
     header->e_type = ET_EXEC;
     header->e_phoff = sizeof *header;
@@ -155,6 +163,7 @@ TEST(scripts) {
     int failed = 0, ran = 0;
     unsigned char line[512];
 
+    prepare();
     for (int i = 0; i < 60; i++) {
         size_t size = 2 + next_random() % 400;
         for (size_t k = 0; k < size; k++)
