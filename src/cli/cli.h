@@ -88,6 +88,7 @@ struct launch {
     bool own_user_namespace, own_pid_namespace, own_namespaces;
     int std_fds[3];      /* what the guest gets; -1: closed */
     bool terminal;       /* --tty: std_fds are a pseudo-terminal made for it */
+    bool job;            /* the launcher is a job of a shell that can continue it */
     const gid_t *groups; /* the caller's supplementary groups; borrowed */
     size_t group_count;
 };

@@ -7,6 +7,7 @@
  * --memory there is no timer, and an idle sandbox stays idle.
  */
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,7 +25,7 @@ static struct {
     struct thread_group *init;
     bool has_terminal;
     bool over_memory;
-    struct poller_watch watch;
+    struct poller_watch watch, keys_watch;
     struct poller_timer memory_timer;
 } control;
 
@@ -96,6 +97,34 @@ static void control_readable(void *arg, uint32_t events) {
     }
 }
 
+/* --tty: the terminal is our controlling one, and its keys come as signals. */
+static void keys_readable(void *arg, uint32_t events) {
+    struct signalfd_siginfo info;
+
+    while (read(control.keys_watch.fd, &info, sizeof(info)) == sizeof(info)) {
+        tty_host_signal(control.kernel, (int)info.ssi_signo);
+    }
+}
+
+int kernel_keys_open(void) {
+    static const int keys[] = {SIGINT, SIGQUIT, SIGTSTP, SIGWINCH, SIGHUP};
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        sigaddset(&set, keys[i]);
+    }
+    /* Every thread that comes inherits it. */
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    control.keys_watch.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return control.keys_watch.fd < 0 ? -errno : 0;
+}
+
+/* The first process was stopped: the launcher stops too, for its shell to see. */
+static void init_stopped(int signal) {
+    (void)control_send(control.launch->control_fd, CONTROL_STOPPED, signal);
+}
+
 /* What all guests hold, in bytes. */
 static uint64_t guests_resident(void) {
     struct task **tasks = kernel_tasks(control.kernel, true);
@@ -149,6 +178,13 @@ int kernel_control_start(const struct run_options *options, const struct launch 
     control.watch = (struct poller_watch){
         .fd = launch->control_fd, .fn = control_readable, .events = EPOLLIN | EPOLLRDHUP};
     error = poller_add(&control.watch);
+    kernel->init_stopped = init_stopped;
+    kernel->init_can_be_continued = launch->job;
+    if (!error && launch->terminal) {
+        control.keys_watch.fn = keys_readable;
+        control.keys_watch.events = EPOLLIN;
+        error = poller_add(&control.keys_watch);
+    }
     if (!error && options->memory_bytes) {
         control.memory_timer.fn = memory_look;
         error = poller_timer_set(&control.memory_timer, host_clock_monotonic() + LOOK_MIN_NS);

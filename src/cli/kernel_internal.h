@@ -37,6 +37,8 @@ struct fs_context *kernel_root_build(const struct run_options *options, struct k
 
 /* ---- kernel_control.c: the launcher's wishes, --memory ---- */
 
+/* --tty, before the jail and any thread: the terminal's keys reach us as signals. -errno. */
+int MUST_CHECK kernel_keys_open(void);
 /* After the jail. `init` (borrowed) is the first task; it lives as long as the process. */
 int MUST_CHECK kernel_control_start(const struct run_options *options, const struct launch *launch,
                                     struct kernel *kernel, struct thread_group *init,

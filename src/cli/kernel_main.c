@@ -216,8 +216,11 @@ static int install_std_fds(struct task *task, const struct launch *launch, bool 
             continue;
         }
         if (ioctl(fd, TIOCGWINSZ, &window) == 0) {
-            *has_terminal = true;
             error = tty_host_file_new(fd, flags, &file);
+            if (!error && !*has_terminal) {
+                *has_terminal = true;
+                error = tty_attach(file, task);
+            }
         } else {
             error = host_descriptor_file_new(fd, flags, &file);
         }
@@ -329,6 +332,11 @@ static bool prepare(const struct run_options *options, const struct launch *laun
         cli_error("run: cannot make guest processes on this host: %s; 'starling doctor' tells what "
                   "is missing",
                   strerror((int)-PTR_ERR(made->job)));
+        return false;
+    }
+    error = launch->terminal ? kernel_keys_open() : 0;
+    if (error) {
+        cli_error("run: --tty: cannot listen to its keys: %s", strerror(-error));
         return false;
     }
     error = host_proc_fd_setup();

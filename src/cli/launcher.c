@@ -20,6 +20,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -96,6 +97,9 @@ static void NORETURN child_main(const struct launcher *launcher, struct launch *
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     /* The terminal's keys reach the launcher alone, never a guest's host process. */
     setsid();
+    if (launch->terminal) {
+        ioctl(launch->std_fds[0], TIOCSCTTY, 0); /* kernel_control.c hears of its keys */
+    }
     for (size_t i = 0; i < ARRAY_SIZE(forwarded); i++) {
         signal(forwarded[i], SIG_IGN);
     }
@@ -126,6 +130,7 @@ static pid_t launch_try(struct launcher *launcher, unsigned long namespaces) {
             .own_pid_namespace = (namespaces & CLONE_NEWPID) != 0,
             .own_namespaces = namespaces != 0,
             .terminal = launcher->terminal,
+            .job = launcher->job,
             .groups = launcher->groups,
             .group_count = (size_t)launcher->group_count,
         };
@@ -383,6 +388,9 @@ int launcher_run(const struct run_options *options) {
         cli_error("run: cannot prepare the launcher: %s", strerror(-error));
         return EXIT_STARLING;
     }
+    /* A process group is not orphaned while a parent outside of it is in its session (POSIX 3.264).
+     */
+    launcher.job = getsid(getppid()) == getsid(0) && getpgid(getppid()) != getpgrp();
     /* Now: in the new user namespace most of them have no name. */
     launcher.group_count = MAX(getgroups(ARRAY_SIZE(launcher.groups), launcher.groups), 0);
     prctl(PR_SET_CHILD_SUBREAPER, 1);

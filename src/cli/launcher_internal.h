@@ -18,6 +18,7 @@ struct launcher {
     gid_t groups[1024];
     int group_count;
     int status; /* what the kernel process reported; -1: nothing yet */
+    bool job;   /* a shell can continue us */
     bool control_open, pid_namespace, timed_out, out_of_memory;
 
     /* launcher_tty.c: --tty */

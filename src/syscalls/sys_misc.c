@@ -12,6 +12,7 @@
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
+#include "host/host_facts.h"
 #include "syscalls/syscalls.h"
 
 #define CAP_SYS_ADMIN 21
@@ -89,6 +90,35 @@ int64_t sys_getcpu(struct task *current, struct user_address cpu, struct user_ad
         return -EFAULT;
     }
     return user_address_is_null(node) ? 0 : put_user(current->thread, on_node, node);
+}
+
+/* "MemTotal:  16384 kB" of /proc/meminfo, in bytes. */
+static unsigned long meminfo_field(const char *meminfo, const char *field) {
+    const char *found = meminfo ? strstr(meminfo, field) : NULL;
+
+    return found ? strtoul(found + strlen(field), NULL, 10) * 1024 : 0;
+}
+
+int64_t sys_sysinfo(struct task *current, struct user_address info) {
+    struct kernel *kernel = current->thread_group->kernel;
+    char *meminfo = host_facts_proc("meminfo"), *loadavg = host_facts_proc("loadavg");
+    struct sysinfo value = {.mem_unit = 1};
+    char *next = loadavg;
+
+    value.uptime = (long)(host_clock_boottime() / 1000000000);
+    value.totalram = meminfo_field(meminfo, "MemTotal:");
+    value.freeram = meminfo_field(meminfo, "MemFree:");
+    value.sharedram = meminfo_field(meminfo, "Shmem:");
+    value.bufferram = meminfo_field(meminfo, "Buffers:");
+    value.totalswap = meminfo_field(meminfo, "SwapTotal:");
+    value.freeswap = meminfo_field(meminfo, "SwapFree:");
+    value.procs = (unsigned short)MIN(atomic_load(&kernel->task_count), (size_t)UINT16_MAX);
+    for (int i = 0; next && i < 3; i++) {
+        value.loads[i] = (unsigned long)(strtod(next, &next) * (1 << SI_LOAD_SHIFT));
+    }
+    free(meminfo);
+    free(loadavg);
+    return put_user(current->thread, value, info);
 }
 
 /* syslog(2): Starling's own log goes to the user, not to the guest, so the guest's is empty. */

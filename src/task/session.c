@@ -120,7 +120,12 @@ bool process_group_orphaned_locked(struct process_group *pgrp, struct thread_gro
     list_for_each_entry (member, &pgrp->members, process_group_link) {
         struct thread_group *parent = member->parent;
 
-        if (member == ignored || member->dead || !parent || parent == pgrp->kernel->init) {
+        if (member == pgrp->kernel->init && member != ignored &&
+            pgrp->kernel->init_can_be_continued) {
+            return false;
+        }
+        /* Our init counts as a parent, as the init of a container does: it may be a shell. */
+        if (member == ignored || member->dead || !parent) {
             continue;
         }
         if (parent->process_group && parent->process_group != pgrp &&

@@ -99,6 +99,9 @@ void signal_notify_parent_locked(struct thread_group *group, int code, int statu
     struct task *task;
 
     if (!parent) {
+        if (code == CLD_STOPPED && group == group->kernel->init && group->kernel->init_stopped) {
+            group->kernel->init_stopped(status);
+        }
         return;
     }
     info.info.si_pid = group->leader;

@@ -78,6 +78,10 @@ struct kernel {
     char hostname[65], domainname[65]; /* guarded by lock */
     int64_t boot_time_ns;              /* CLOCK_BOOTTIME at start; immutable */
     struct wait_queue idle;            /* announced when the last task is gone */
+    /* The world outside, as the parent of the first process; set before that runs. init_stopped (may
+     * be NULL) hears of a job-control stop, with pids_lock held. */
+    void (*init_stopped)(int signal);
+    bool init_can_be_continued; /* the launcher is a job of a shell: no orphaned process group */
     _Atomic int init_status;           /* wait status of the first process, once it has exited */
     struct rest *rest;                 /* rest.c */
 };
