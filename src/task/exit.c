@@ -141,6 +141,17 @@ static void send_death_signals_locked(struct task *task) {
     }
 }
 
+/* Nobody decided for all: the status of the process is that of the thread that ends last. */
+static void decide_status(struct task *task) {
+    struct thread_group *group = task->thread_group;
+    LOCK_GUARD(&group->signal_lock);
+
+    if (!group->exiting) {
+        group->exiting = true;
+        group->exit_status = task->exit_code;
+    }
+}
+
 /* True: the whole group has ended. */
 static bool leave_group(struct task *task, struct group_end *end) {
     struct thread_group *group = task->thread_group;
@@ -149,7 +160,6 @@ static bool leave_group(struct task *task, struct group_end *end) {
     WRITE_GUARD(&group->kernel->pids_lock);
     if (task->id == group->leader) {
         /* Its pid and its persistent part stay until the process is waited for. */
-        group->leader_status = task->exit_code;
         group->zombie->leader = task_get(task);
         atomic_store(&task->state, TASK_ZOMBIE);
     } else {
@@ -178,6 +188,7 @@ void task_exit_finish(struct task *current) {
     task_release_memory(current);
     task_vfork_done(current);
     if (atomic_fetch_sub(&group->live, 1) == 1) {
+        decide_status(current);
         posix_timers_stop(group->timers);
         thread_group_account(group);
     }

@@ -157,7 +157,6 @@ struct thread_group {
      * false from a stop until a wait consumed it; continued true from a SIGCONT until then. */
     bool continued, stop_reported;
     int exit_signal;   /* what the parent gets: SIGCHLD; guarded by pids_lock */
-    int leader_status; /* of a leader that exited before its group; guarded by pids_lock */
 
     struct rlimits rlimits;
     struct posix_timers *timers; /* timers.c; owned */

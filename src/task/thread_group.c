@@ -506,9 +506,8 @@ void thread_group_end_locked(struct thread_group *group, bool zombie, struct gro
     int status;
 
     lock_acquire(&group->signal_lock);
-    status = group->exiting ? group->exit_status : group->leader_status;
+    status = group->exit_status; /* 0 for a mock that was destroyed without an exit */
     group->exiting = true;
-    group->exit_status = status;
     lock_release(&group->signal_lock);
     group->dead = true;
     group->zombie->status = status;

@@ -166,7 +166,7 @@ static void a_leader_exits_before_its_group(void **state) {
     exit_with(&thread, 9);
     assert_null(kernel_get_task(f->kernel, 3)); /* a thread leaves nothing */
     assert_int_equal(wait_for(f->init.task, 2, WEXITED, &result), 0);
-    assert_int_equal(result.status, 7 << 8); /* the leader's */
+    assert_int_equal(result.status, 9 << 8); /* the last one's */
 }
 
 static void exit_group_ends_every_thread(void **state) {
