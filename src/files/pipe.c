@@ -33,6 +33,8 @@ struct pipe {
     int host_read, host_write;
 };
 
+static struct super_block *pipefs; /* made once, stays */
+
 struct pipe_end {
     struct pipe *pipe;       /* owned */
     unsigned writers_before; /* writers_opened at open: no EPOLLHUP before a first writer came */
@@ -159,6 +161,8 @@ static int pipe_wait_partner(struct pipe *pipe, const unsigned *opened, unsigned
 
 static int fifo_open(struct inode *inode, struct file *file) {
     bool reads = file->mode & FMODE_READ, writes = file->mode & FMODE_WRITE;
+    /* A pipe opened again by /proc/self/fd does not wait, only a FIFO does. */
+    bool waits = inode->sb != pipefs;
     struct pipe *pipe;
     struct pipe_end *end;
     int error;
@@ -173,7 +177,7 @@ static int fifo_open(struct inode *inode, struct file *file) {
         return -ENOMEM;
     }
     lock_acquire(&pipe->lock);
-    if (writes && !reads && file_nonblocking(file) && !pipe->readers) {
+    if (waits && writes && !reads && file_nonblocking(file) && !pipe->readers) {
         lock_release(&pipe->lock);
         free(end);
         return -ENXIO;
@@ -191,7 +195,7 @@ static int fifo_open(struct inode *inode, struct file *file) {
     end->writers_before = pipe->writers_opened;
     const unsigned *opened = reads ? &pipe->writers_opened : &pipe->readers_opened;
     unsigned before = *opened;
-    bool alone = reads != writes && (reads ? pipe->writers : pipe->readers) == 0;
+    bool alone = waits && reads != writes && (reads ? pipe->writers : pipe->readers) == 0;
 
     lock_release(&pipe->lock);
     wait_queue_wake(&pipe->wait, 0);
@@ -440,22 +444,10 @@ void pipe_host_moved(struct file *file) {
 static const struct file_system_type pipefs_type = {
     .name = "pipefs", .nodev = true, .magic = PIPEFS_MAGIC};
 static const struct inode_ops pipe_inode_ops = {.open = fifo_open};
-static struct super_block *pipefs;
 static pthread_once_t pipefs_once = PTHREAD_ONCE_INIT;
 
 static void pipefs_make(void) {
     pipefs = super_block_new(&pipefs_type, NULL);
-}
-
-static int pipe_open_end(const struct path *path, int flags, struct credentials *creds,
-                         struct file **file) {
-    /* Without O_NONBLOCK the open would wait for the other end, as a FIFO's does. */
-    int error = file_open_path(path, flags | O_NONBLOCK, creds, file);
-
-    if (!error && !(flags & O_NONBLOCK)) {
-        atomic_fetch_and(&(*file)->flags, ~O_NONBLOCK);
-    }
-    return error;
 }
 
 int pipe_new(int flags, struct file **read_end, struct file **write_end) {
@@ -487,9 +479,9 @@ int pipe_new(int flags, struct file **read_end, struct file **write_end) {
     }
     struct path path = {.dentry = dentry};
 
-    error = pipe_open_end(&path, O_RDONLY | flags, creds, &reader);
+    error = file_open_path(&path, O_RDONLY | flags, creds, &reader);
     if (!error) {
-        error = pipe_open_end(&path, O_WRONLY | flags, creds, write_end);
+        error = file_open_path(&path, O_WRONLY | flags, creds, write_end);
     }
     if (error) {
         return error;
