@@ -200,14 +200,13 @@ static int datagram_target(struct sock *sock, const struct socket_address *to,
     struct socket_address peer_name;
 
     lock_acquire(&sock->lock);
-    int error = -sock->error;
+    int error = 0;
     bool closed = sock->shut & SHUT_SEND, connected = sock->state == SOCK_CONNECTED;
     struct sock *peer = sock->peer ? sock_get(sock->peer) : NULL;
 
-    sock->error = 0;
     peer_name = sock->peer_name;
     lock_release(&sock->lock);
-    if (!error && closed) {
+    if (closed) {
         error = -EPIPE;
     }
     if (!error && to) {
@@ -260,6 +259,10 @@ static ssize_t send_datagram(struct sending *sending, const void *data, size_t s
         lock_acquire(&sock->lock);
         sending->name = sock->name;
         lock_release(&sock->lock);
+    }
+    error = sock_take_error(sock);
+    if (error) {
+        return error;
     }
     error = datagram_target(sock, to, walk, &target);
     if (error) {
