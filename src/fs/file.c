@@ -118,13 +118,14 @@ int file_open_path(const struct path *path, int flags, const struct credentials 
     if (!(flags & O_PATH)) {
         if (counts_writers(file)) {
             error = inode_get_write(file->inode);
+            file->mode |= error ? 0 : FMODE_COUNTED;
         }
         if (!error) {
             /* A file system may spare itself what is truncated at once (overlayfs's copy-up). */
             atomic_fetch_or(&file->flags, flags & O_TRUNC);
             error = file_open_inode(file);
             atomic_fetch_and(&file->flags, ~O_TRUNC);
-            if (error && counts_writers(file)) {
+            if (error && (file->mode & FMODE_COUNTED)) {
                 inode_put_write(file->inode);
             }
         }
@@ -221,7 +222,7 @@ void file_put(struct file *file) {
     if (file->ops->release) {
         file->ops->release(file);
     }
-    if ((file->path.mount || file->inode->ops) && counts_writers(file)) {
+    if (file->mode & FMODE_COUNTED) {
         inode_put_write(file->inode);
     }
     if (file->mode & FMODE_EXEC) {
@@ -249,7 +250,7 @@ static int check_range(int64_t pos, size_t size) {
     return pos > INT64_MAX - (int64_t)size ? -EOVERFLOW : 0;
 }
 
-static ssize_t do_read(struct file *file, void *buffer, size_t size, int64_t *pos) {
+ssize_t file_read_at(struct file *file, void *buffer, size_t size, int64_t *pos) {
     ssize_t count;
     int error = check_access(file, FMODE_READ);
 
@@ -269,7 +270,7 @@ static ssize_t do_read(struct file *file, void *buffer, size_t size, int64_t *po
     return count;
 }
 
-static ssize_t do_write(struct file *file, const void *buffer, size_t size, int64_t *pos) {
+ssize_t file_write_at(struct file *file, const void *buffer, size_t size, int64_t *pos) {
     ssize_t count;
     int error = check_access(file, FMODE_WRITE);
 
@@ -294,10 +295,10 @@ ssize_t file_read(struct file *file, void *buffer, size_t size) {
     ssize_t count;
 
     if (!(file->mode & FMODE_SEEK)) {
-        return do_read(file, buffer, size, NULL);
+        return file_read_at(file, buffer, size, NULL);
     }
     lock_acquire(&file->pos_lock);
-    count = do_read(file, buffer, size, &file->pos);
+    count = file_read_at(file, buffer, size, &file->pos);
     lock_release(&file->pos_lock);
     return count;
 }
@@ -306,10 +307,10 @@ ssize_t file_write(struct file *file, const void *buffer, size_t size) {
     ssize_t count;
 
     if (!(file->mode & FMODE_SEEK)) {
-        return do_write(file, buffer, size, NULL);
+        return file_write_at(file, buffer, size, NULL);
     }
     lock_acquire(&file->pos_lock);
-    count = do_write(file, buffer, size, &file->pos);
+    count = file_write_at(file, buffer, size, &file->pos);
     lock_release(&file->pos_lock);
     return count;
 }
@@ -321,7 +322,7 @@ ssize_t file_pread(struct file *file, void *buffer, size_t size, int64_t pos) {
     if (!(file->mode & FMODE_SEEK)) {
         return file->mode & FMODE_PATH ? -EBADF : -ESPIPE;
     }
-    return do_read(file, buffer, size, &pos);
+    return file_read_at(file, buffer, size, &pos);
 }
 
 ssize_t file_pwrite(struct file *file, const void *buffer, size_t size, int64_t pos) {
@@ -331,7 +332,7 @@ ssize_t file_pwrite(struct file *file, const void *buffer, size_t size, int64_t 
     if (!(file->mode & FMODE_SEEK)) {
         return file->mode & FMODE_PATH ? -EBADF : -ESPIPE;
     }
-    return do_write(file, buffer, size, &pos);
+    return file_write_at(file, buffer, size, &pos);
 }
 
 int64_t file_llseek(struct file *file, int64_t offset, int whence) {

@@ -517,6 +517,10 @@ ssize_t MUST_CHECK file_read(struct file *file, void *buffer, size_t size);
 ssize_t MUST_CHECK file_write(struct file *file, const void *buffer, size_t size);
 ssize_t MUST_CHECK file_pread(struct file *file, void *buffer, size_t size, int64_t pos);
 ssize_t MUST_CHECK file_pwrite(struct file *file, const void *buffer, size_t size, int64_t pos);
+/* One step of the above. pos: &file->pos, with pos_lock held by the caller; the caller's own; or NULL
+ * for a file without FMODE_SEEK. */
+ssize_t MUST_CHECK file_read_at(struct file *file, void *buffer, size_t size, int64_t *pos);
+ssize_t MUST_CHECK file_write_at(struct file *file, const void *buffer, size_t size, int64_t *pos);
 int64_t MUST_CHECK file_llseek(struct file *file, int64_t offset, int whence);
 uint32_t file_poll(struct file *file, struct poll_table *table);
 /* Sleeps until file_poll() meets `events` (or EPOLLERR|EPOLLHUP): 0, -ERESTARTSYS, -ETIMEDOUT,

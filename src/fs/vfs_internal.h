@@ -11,6 +11,9 @@
 
 #include "fs/fs.h"
 
+/* file->mode: counted in inode->write_count. */
+#define FMODE_COUNTED (1u << 8)
+
 /* ---- dentry.c ---- */
 
 /* The dentry of sb->root, the same for all its mounts. NULL: no memory. */

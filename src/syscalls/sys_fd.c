@@ -73,11 +73,22 @@ static int64_t dup_from(struct task *current, struct file *file, unsigned long m
     return fd_table_install(current->files, file, (int)minimum, limit, flags & O_CLOEXEC);
 }
 
+#define FCNTL_DUPFD_QUERY 1027 /* Linux 6.10 */
+
 /* What F_SETFL can change, fcntl(2). */
 #define SETTABLE_FLAGS (O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME | O_NONBLOCK)
 
-static int64_t set_file_flags(struct file *file, int flags) {
+static int64_t set_file_flags(struct task *current, struct file *file, int flags) {
     int old = atomic_load(&file->flags);
+
+    if ((flags & ~old) & O_NOATIME) {
+        struct kstat stat;
+        int error = inode_getattr(file->inode, &stat);
+
+        if (error || !inode_owner_or_capable(&stat, current->creds)) {
+            return error ? error : -EPERM;
+        }
+    }
 
     if (file->ops->set_flags) {
         int result = file->ops->set_flags(file, flags);
@@ -163,6 +174,13 @@ static int64_t signal_of_owner(struct file *file, bool set, unsigned long signal
     return 0;
 }
 
+static int64_t same_file(struct task *current, const struct file *file, unsigned long fd) {
+    struct file *other CLEANUP(file_put) =
+        fd <= INT_MAX ? fd_table_get(current->files, (int)fd) : NULL;
+
+    return other ? other == file : -EBADF;
+}
+
 /* Commands that an O_PATH descriptor has too. */
 static bool allowed_on_path(int command) {
     return command == F_DUPFD || command == F_DUPFD_CLOEXEC || command == F_GETFD ||
@@ -188,7 +206,7 @@ int64_t sys_fcntl(struct task *current, int fd, int cmd, unsigned long arg) {
     case F_GETFL:
         return atomic_load(&file->flags) | (file->mode & FMODE_PATH ? O_PATH : 0);
     case F_SETFL:
-        return set_file_flags(file, (int)arg);
+        return set_file_flags(current, file, (int)arg);
     case F_GETLK:
     case F_SETLK:
     case F_SETLKW:
@@ -216,6 +234,10 @@ int64_t sys_fcntl(struct task *current, int fd, int cmd, unsigned long arg) {
     case F_ADD_SEALS:
     case F_GET_SEALS:
         return file_seals(file, cmd, (unsigned)arg);
+    case F_GETLEASE:
+        return F_UNLCK; /* none can be taken */
+    case FCNTL_DUPFD_QUERY:
+        return same_file(current, file, arg);
     default:
         break;
     }
@@ -243,7 +265,7 @@ int64_t sys_ioctl(struct task *current, int fd, unsigned request, struct user_ad
             int flag = request == FIONBIO ? O_NONBLOCK : O_ASYNC;
             int flags = atomic_load(&file->flags);
 
-            result = set_file_flags(file, on ? flags | flag : flags & ~flag);
+            result = set_file_flags(current, file, on ? flags | flag : flags & ~flag);
         }
         return result;
     case FIONREAD:

@@ -1,8 +1,9 @@
 /*
  * read(2), write(2) and their families. Data goes through a buffer of the kernel thread: from the
  * object into it, from it to the guest, a chunk at a time. A chunk that is short ends the call, as
- * does an EFAULT behind a first part: the caller gets the count of what was done. Pipes, terminals
- * and the like get one chunk only: a second could block behind data that has already come.
+ * does an EFAULT behind a first part: the caller gets the count of what was done. What has no
+ * position is read on only while it says that there is more: a further read could block behind data
+ * that has already come.
  */
 #include <linux/fs.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 
 /* As much as a pipe holds; larger transfers loop. */
 #define CHUNK_SIZE 65536
+#define WHOLE_SIZE ((size_t)1 << 20)
 
 /* Made at a thread's first larger transfer, freed with it. */
 static _Thread_local struct { void *bytes; } scratch;
@@ -40,7 +42,7 @@ static size_t file_size_room(struct task *current, struct file *file, int64_t po
     uint64_t limit;
     struct signal_info info;
 
-    if (!S_ISREG(file->inode->type)) {
+    if (!S_ISREG(file->inode->type) || !size) {
         return size;
     }
     limit = rlimits_get(&current->thread_group->rlimits, RLIMIT_FSIZE);
@@ -53,13 +55,11 @@ static size_t file_size_room(struct task *current, struct file *file, int64_t po
         if (inode_getattr(file->inode, &stat) == 0) {
             pos = stat.size;
         }
-    } else if (pos < 0) {
-        pos = file->pos; /* a racing writer moves it: then the limit is as soft as Linux's check */
     }
     if ((uint64_t)pos < limit) {
         return MIN(size, limit - (uint64_t)pos);
     }
-    signal_info_kernel(&info, SIGXFSZ);
+    signal_info_user(&info, SIGXFSZ, SI_USER, current);
     int sent UNUSED = signal_send_task(current, &info);
     return 0;
 }
@@ -71,71 +71,132 @@ static void broken_pipe(struct task *current) {
     int sent UNUSED = signal_send_task(current, &info);
 }
 
-/* pos < 0: the file's own. */
-static ssize_t read_chunk(struct file *file, void *buffer, size_t size, int64_t pos) {
-    return pos < 0 ? file_read(file, buffer, size) : file_pread(file, buffer, size, pos);
+/*
+ * One read(2) or write(2). Without a position of the caller's (pos < 0) a seekable file's own is
+ * used, under its lock for the whole call, so that calls that share it follow one another.
+ */
+struct transfer {
+    struct task *current;
+    struct file *file;
+    struct user_buffer *user;
+    int64_t pos;
+    int64_t *at; /* what the file's ops get */
+    bool own_pos;
+    char *buffer, *allocated;
+    size_t chunk;
+};
+
+/* What must be moved at one stroke gets a buffer of its own, within reason: messages, appends. */
+static int transfer_buffer(struct transfer *transfer, bool write) {
+    bool whole = S_ISSOCK(transfer->file->inode->type) ||
+                 (write && (atomic_load(&transfer->file->flags) & O_APPEND));
+
+    transfer->chunk = CHUNK_SIZE;
+    if (whole && transfer->user->total > CHUNK_SIZE) {
+        transfer->chunk = MIN(transfer->user->total, WHOLE_SIZE);
+        transfer->buffer = transfer->allocated = malloc(transfer->chunk);
+    } else {
+        transfer->buffer = scratch_buffer();
+    }
+    return transfer->buffer ? 0 : -ENOMEM;
 }
 
-static ssize_t write_chunk(struct file *file, const void *buffer, size_t size, int64_t pos) {
-    return pos < 0 ? file_write(file, buffer, size) : file_pwrite(file, buffer, size, pos);
+static int transfer_begin(struct transfer *transfer, bool write) {
+    bool seekable = transfer->file->mode & FMODE_SEEK;
+    int error;
+
+    if (!seekable && transfer->pos >= 0) {
+        return -ESPIPE;
+    }
+    error = transfer_buffer(transfer, write);
+    if (error) {
+        return error;
+    }
+    transfer->own_pos = seekable && transfer->pos < 0;
+    transfer->at = !seekable ? NULL : transfer->own_pos ? &transfer->file->pos : &transfer->pos;
+    if (transfer->own_pos) {
+        lock_acquire(&transfer->file->pos_lock);
+    }
+    return 0;
 }
 
-static int64_t do_read(struct task *current, struct file *file, struct user_buffer *to,
-                       int64_t pos) {
-    char *buffer = scratch_buffer();
+static void transfer_end(struct transfer *transfer) {
+    if (transfer->own_pos) {
+        lock_release(&transfer->file->pos_lock);
+    }
+    free(transfer->allocated);
+}
+
+/* Is there surely more at once? Else a further read could block behind data that has come. */
+static bool more_to_read(struct file *file) {
+    if (file->mode & FMODE_SEEK) {
+        return true;
+    }
+    return !S_ISSOCK(file->inode->type) && (file_poll(file, NULL) & EPOLLIN);
+}
+
+static int64_t read_chunks(struct transfer *transfer) {
+    struct file *file = transfer->file;
     int64_t done = 0;
 
-    if (!buffer) {
-        return -ENOMEM;
-    }
     do {
-        size_t size = MIN(to->total, (size_t)CHUNK_SIZE);
-        ssize_t count = read_chunk(file, buffer, size, pos);
+        size_t size = MIN(transfer->user->total, transfer->chunk);
+        ssize_t count = file_read_at(file, transfer->buffer, size, transfer->at);
         ssize_t copied;
 
         if (count <= 0) {
             return done ? done : count;
         }
-        copied = user_buffer_write(current->thread, to, buffer, (size_t)count);
-        if (copied < count && pos < 0 && (file->mode & FMODE_SEEK)) {
+        copied = user_buffer_write(transfer->current->thread, transfer->user, transfer->buffer,
+                                   (size_t)count);
+        if (copied < count && transfer->own_pos) {
             /* What could not be handed out was not read. */
-            int64_t back UNUSED = file_llseek(file, MAX(copied, (ssize_t)0) - count, SEEK_CUR);
+            int64_t back UNUSED =
+                file->ops->llseek(file, MAX(copied, (ssize_t)0) - count, SEEK_CUR);
         }
         if (copied < 0) {
             return done ? done : copied;
         }
         done += copied;
-        pos = pos < 0 ? pos : pos + copied;
         if (copied < count || (size_t)count < size) {
             break;
         }
-    } while (to->total && (file->mode & FMODE_SEEK));
+    } while (transfer->user->total && more_to_read(file));
     return done;
 }
 
-static int64_t do_write(struct task *current, struct file *file, struct user_buffer *from,
-                        int64_t pos) {
-    char *buffer = scratch_buffer();
+static int64_t do_read(struct task *current, struct file *file, struct user_buffer *to,
+                       int64_t pos) {
+    struct transfer transfer = {.current = current, .file = file, .user = to, .pos = pos};
+    int64_t result = transfer_begin(&transfer, false);
+
+    if (!result) {
+        result = read_chunks(&transfer);
+        transfer_end(&transfer);
+    }
+    return result;
+}
+
+static int64_t write_chunks(struct transfer *transfer) {
+    struct task *current = transfer->current;
+    struct file *file = transfer->file;
     int64_t done = 0;
 
-    if (!buffer) {
-        return -ENOMEM;
-    }
     do {
-        size_t size = MIN(from->total, (size_t)CHUNK_SIZE);
-        size_t room = size ? file_size_room(current, file, pos, size) : 0;
+        size_t size = MIN(transfer->user->total, transfer->chunk);
+        size_t room = file_size_room(current, file, transfer->at ? *transfer->at : 0, size);
         ssize_t copied = 0, count;
 
         if (size && !room) {
             return done ? done : -EFBIG;
         }
         if (room) {
-            copied = user_buffer_read(current->thread, from, buffer, room);
+            copied = user_buffer_read(current->thread, transfer->user, transfer->buffer, room);
             if (copied < 0) {
                 return done ? done : copied;
             }
         }
-        count = write_chunk(file, buffer, (size_t)copied, pos);
+        count = file_write_at(file, transfer->buffer, (size_t)copied, transfer->at);
         if (count == -EPIPE) {
             broken_pipe(current);
         }
@@ -143,12 +204,23 @@ static int64_t do_write(struct task *current, struct file *file, struct user_buf
             return done ? done : count;
         }
         done += count;
-        pos = pos < 0 ? pos : pos + count;
         if (count < copied || (size_t)copied < size) {
             break;
         }
-    } while (from->total);
+    } while (transfer->user->total);
     return done;
+}
+
+static int64_t do_write(struct task *current, struct file *file, struct user_buffer *from,
+                        int64_t pos) {
+    struct transfer transfer = {.current = current, .file = file, .user = from, .pos = pos};
+    int64_t result = transfer_begin(&transfer, true);
+
+    if (!result) {
+        result = write_chunks(&transfer);
+        transfer_end(&transfer);
+    }
+    return result;
 }
 
 /* The descriptor's file if it is open for `mode`; owned, or NULL (EBADF). */
@@ -235,11 +307,13 @@ int64_t sys_pwritev(struct task *current, int fd, struct user_address iov, unsig
                               : transfer_vector(current, fd, iov, iovcnt, (int64_t)pos_l, true);
 }
 
-/* preadv2(2): position -1 means the file's own. Of the flags HIPRI is a hint. */
+/* preadv2(2): position -1 means the file's own. HIPRI is a hint; DSYNC and SYNC are for writes. */
+#define RWF_KNOWN (RWF_HIPRI | RWF_DSYNC | RWF_SYNC)
+
 int64_t sys_preadv2(struct task *current, int fd, struct user_address iov, unsigned long iovcnt,
                     unsigned long pos_l, unsigned long pos_h, int flags) {
-    if (flags & ~RWF_HIPRI) {
-        return unsupported_flags("preadv2", (uint64_t)flags, RWF_HIPRI, EOPNOTSUPP);
+    if (flags & ~RWF_KNOWN) {
+        return unsupported_flags("preadv2", (uint64_t)flags, RWF_KNOWN, EOPNOTSUPP);
     }
     if ((int64_t)pos_l < -1) {
         return -EINVAL;
@@ -249,13 +323,22 @@ int64_t sys_preadv2(struct task *current, int fd, struct user_address iov, unsig
 
 int64_t sys_pwritev2(struct task *current, int fd, struct user_address iov, unsigned long iovcnt,
                      unsigned long pos_l, unsigned long pos_h, int flags) {
-    if (flags & ~RWF_HIPRI) {
-        return unsupported_flags("pwritev2", (uint64_t)flags, RWF_HIPRI, EOPNOTSUPP);
+    int64_t result;
+
+    if (flags & ~RWF_KNOWN) {
+        return unsupported_flags("pwritev2", (uint64_t)flags, RWF_KNOWN, EOPNOTSUPP);
     }
     if ((int64_t)pos_l < -1) {
         return -EINVAL;
     }
-    return transfer_vector(current, fd, iov, iovcnt, (int64_t)pos_l, true);
+    result = transfer_vector(current, fd, iov, iovcnt, (int64_t)pos_l, true);
+    if (result > 0 && (flags & (RWF_DSYNC | RWF_SYNC))) {
+        struct file *file CLEANUP(file_put) = fd_table_get(current->files, fd);
+        int error = file && file->ops->fsync ? file->ops->fsync(file, !(flags & RWF_SYNC)) : 0;
+
+        return error ? error : result;
+    }
+    return result;
 }
 
 int64_t sys_lseek(struct task *current, int fd, int64_t offset, int whence) {
