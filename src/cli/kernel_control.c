@@ -2,8 +2,9 @@
  * The kernel process's end of the control socket, and the watch over --memory. All of it runs in
  * the event thread. Owns the watch and the timer; they live as long as the process.
  *
- * --memory: the sum of what the guests' host processes hold. Looked at by a timer whose next run
- * depends on how far the limit is: a guest cannot touch pages faster than TOUCH_RATE. Without
+ * --memory: the sum of what the guests' host processes and their files in memory hold. Looked at by
+ * a timer whose next run depends on how far the limit is: a guest cannot touch pages faster than
+ * TOUCH_RATE. Without
  * --memory there is no timer, and an idle sandbox stays idle.
  */
 #include <string.h>
@@ -125,29 +126,44 @@ static void init_stopped(int signal) {
     (void)control_send(control.launch->control_fd, CONTROL_STOPPED, signal);
 }
 
-/* What all guests hold, in bytes. */
-static uint64_t guests_resident(void) {
+/*
+ * What all guests hold, in bytes. First the cheap sum, which counts a page once for each process
+ * that shares it; only when that is above the limit the exact one. Files in a tmpfs that are mapped
+ * are in both of the exact sum's last two terms, so the larger stands for both.
+ */
+static uint64_t guests_memory(uint64_t limit) {
     struct task **tasks = kernel_tasks(control.kernel, true);
-    uint64_t total = 0;
+    uint64_t resident = 0, anonymous = 0, shared = 0, files = tmpfs_memory_used();
+    bool exact = false;
 
-    for (size_t i = 0; tasks && tasks[i]; i++) {
-        struct host_process *process = thread_group_process(tasks[i]->thread_group);
-        uint64_t resident, minor, major;
+    do {
+        exact = resident + files > limit;
+        for (size_t i = 0; tasks && tasks[i]; i++) {
+            struct host_process *process = thread_group_process(tasks[i]->thread_group);
+            uint64_t first, second, third;
 
-        if (process) {
-            if (host_process_memory(process, &resident, &minor, &major) == 0) {
-                total += resident;
+            /* One that is just ending holds nothing. */
+            if (process && exact && host_process_memory_share(process, &first, &second) == 0) {
+                anonymous += first;
+                shared += second;
+            } else if (process && !exact &&
+                       host_process_memory(process, &first, &second, &third) == 0) {
+                resident += first;
             }
-            host_process_put(process);
+            if (process) {
+                host_process_put(process);
+            }
         }
+    } while (!exact && resident + files > limit);
+    for (size_t i = 0; tasks && tasks[i]; i++) {
         task_put(tasks[i]);
     }
     free(tasks);
-    return total;
+    return exact ? anonymous + MAX(shared, files) : resident + files;
 }
 
 static void memory_look(void *arg, uint32_t events) {
-    uint64_t limit = control.options->memory_bytes, used = guests_resident();
+    uint64_t limit = control.options->memory_bytes, used = guests_memory(limit);
     int64_t wait;
 
     if (used > limit) {

@@ -601,6 +601,8 @@ void fs_event_dentry(struct dentry *dentry, uint32_t mask);
 extern const struct file_system_type tmpfs_type, hostfs_type, overlayfs_type;
 struct super_block *tmpfs_new(uint64_t size_limit,
                               mode_t root_mode); /* ERR_PTR; size 0: no limit */
+/* What the files of all tmpfs hold together, in bytes. */
+uint64_t tmpfs_memory_used(void);
 /* An unlinked file of kernel memory (a memfd): for memfd_create, shared anonymous memory, SysV shm.
  */
 int MUST_CHECK tmpfs_file_new(const char *name, int flags, struct file **file);

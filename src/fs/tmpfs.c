@@ -15,6 +15,15 @@
 
 static const struct inode_ops tmpfs_inode_ops, tmpfs_symlink_inode_ops;
 
+/* Of all tmpfs together, in pages: for --memory. */
+static _Atomic int64_t pages_of_all;
+
+uint64_t tmpfs_memory_used(void) {
+    int64_t pages = atomic_load(&pages_of_all);
+
+    return pages > 0 ? (uint64_t)pages * PAGE_SIZE : 0;
+}
+
 int tmpfs_charge(struct super_block *sb, uint64_t pages) {
     struct tmpfs_super *super = sb->private;
     uint64_t used = atomic_load(&super->pages);
@@ -24,6 +33,7 @@ int tmpfs_charge(struct super_block *sb, uint64_t pages) {
             return -ENOSPC;
         }
     } while (!atomic_compare_exchange_weak(&super->pages, &used, used + pages));
+    atomic_fetch_add(&pages_of_all, (int64_t)pages);
     return 0;
 }
 
@@ -31,6 +41,14 @@ void tmpfs_uncharge(struct super_block *sb, uint64_t pages) {
     struct tmpfs_super *super = sb->private;
 
     atomic_fetch_sub(&super->pages, pages);
+    atomic_fetch_sub(&pages_of_all, (int64_t)pages);
+}
+
+void tmpfs_recount(struct super_block *sb, int64_t pages) {
+    struct tmpfs_super *super = sb->private;
+
+    atomic_fetch_add(&super->pages, (uint64_t)pages);
+    atomic_fetch_add(&pages_of_all, pages);
 }
 
 struct inode *tmpfs_inode_new(struct super_block *sb, const struct inode *dir, mode_t mode,

@@ -61,13 +61,12 @@ static int recharge(struct inode *inode, uint64_t pages) {
 /* After the host changed the memfd: what it has now is what is charged, come what may. */
 static void recount(struct inode *inode) {
     struct tmpfs_data *data = data_of(inode);
-    struct tmpfs_super *super = inode->sb->private;
     struct stat stat;
 
     if (host_fstat(atomic_load(&data->memfd), &stat) == 0) {
         uint64_t pages = (uint64_t)stat.st_blocks / (PAGE_SIZE / 512);
 
-        atomic_fetch_add(&super->pages, pages - data->pages);
+        tmpfs_recount(inode->sb, (int64_t)(pages - data->pages));
         data->pages = pages;
     }
 }

@@ -71,6 +71,8 @@ struct inode *tmpfs_inode_new(struct super_block *sb, const struct inode *dir, m
 /* Charges (or gives back) pages: 0 or -ENOSPC. */
 int MUST_CHECK tmpfs_charge(struct super_block *sb, uint64_t pages);
 void tmpfs_uncharge(struct super_block *sb, uint64_t pages);
+/* More or fewer than charged, limit or no limit. */
+void tmpfs_recount(struct super_block *sb, int64_t pages);
 
 /* tmpfs_directory.c */
 void tmpfs_directory_release(struct tmpfs_directory *directory);

@@ -235,6 +235,38 @@ int host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *sys
     return result;
 }
 
+/* "Pss_Anon:      96 kB" of proc_pid_smaps_rollup, in bytes. */
+static uint64_t rollup_field(const char *text, const char *field) {
+    const char *found = strstr(text, field);
+
+    return found ? strtoull(found + strlen(field), NULL, 10) * 1024 : 0;
+}
+
+int host_process_memory_share(struct host_process *process, uint64_t *anonymous, uint64_t *shared) {
+    char path[64], text[2048];
+    ssize_t size;
+    int fd;
+
+    *anonymous = *shared = 0;
+    if (process->mock || process->pid == 0) {
+        return 0;
+    }
+    snprintf(path, sizeof(path), "%d/smaps_rollup", process->pid);
+    fd = host_proc_open(path, O_RDONLY);
+    if (fd < 0) {
+        return fd;
+    }
+    size = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (size <= 0) {
+        return -ESRCH;
+    }
+    text[size] = '\0';
+    *anonymous = rollup_field(text, "Pss_Anon:");
+    *shared = rollup_field(text, "Pss_Shmem:");
+    return 0;
+}
+
 int host_process_memory(struct host_process *process, uint64_t *resident, uint64_t *minor_faults,
                         uint64_t *major_faults) {
     unsigned long long fields[21];

@@ -58,6 +58,10 @@ int MUST_CHECK host_process_cpu_time(struct host_process *process, int64_t *user
 /* VmRSS / minor+major faults of the host process: bytes and counts. */
 int MUST_CHECK host_process_memory(struct host_process *process, uint64_t *resident,
                                    uint64_t *minor_faults, uint64_t *major_faults);
+/* Its proportional share of private and of shared memory without host files, in bytes: what would
+ * come free with it. Costs a walk over its pages. */
+int MUST_CHECK host_process_memory_share(struct host_process *process, uint64_t *anonymous,
+                                         uint64_t *shared);
 
 /* ---- thread ---- */
 
