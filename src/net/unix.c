@@ -115,15 +115,20 @@ static int bind_path(struct sock *sock, const struct socket_address *address,
     if (!endpoint) {
         return -ENOMEM;
     }
+    path_of(address, name);
     lock_acquire(&sock->lock);
     bool bound = sock->bound != NULL;
 
     lock_release(&sock->lock);
     if (bound) {
+        /* Linux makes the file first and so finds that there is one already. */
+        error = path_lookup(walk, name, 0, &path);
+        if (!error) {
+            path_put(&path);
+        }
         free(endpoint);
-        return -EINVAL;
+        return error ? -EINVAL : -EADDRINUSE;
     }
-    path_of(address, name);
     mode_t umask = current && current->fs ? fs_context_umask(current->fs) : 022;
 
     error = vfs_bind_socket(walk, name, S_IFSOCK | (0777 & ~umask), &path);

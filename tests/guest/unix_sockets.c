@@ -201,7 +201,10 @@ TEST(connections_by_path) {
     /* A socket file that nobody serves. */
     int dead = socket(AF_UNIX, SOCK_STREAM, 0);
     CHECK_OK(bind(dead, (struct sockaddr *)&address, size));
+    CHECK_ERR(bind(dead, (struct sockaddr *)&address, size), EADDRINUSE);
+    size = abstract_address("starling-second-name");
     CHECK_ERR(bind(dead, (struct sockaddr *)&address, size), EINVAL);
+    size = path_address(path);
     int other = socket(AF_UNIX, SOCK_STREAM, 0);
     CHECK_ERR(bind(other, (struct sockaddr *)&address, size), EADDRINUSE);
     struct stat st;
