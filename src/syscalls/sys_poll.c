@@ -361,8 +361,9 @@ static int64_t do_epoll_wait(struct task *current, int epfd, struct user_address
 
         result = error ? error : result;
     } else if (result == -ERESTARTSYS) {
-        /* signal(7): a handler ends it with EINTR even with SA_RESTART. */
-        result = -ERESTART_RESTARTBLOCK;
+        /* signal(7): it ends with EINTR even with SA_RESTART, and even after a stop; only what no
+         * signal caused goes unseen. */
+        result = signal_pending(current) ? -EINTR : -ERESTART_RESTARTBLOCK;
     }
     if (out != few) {
         free(out);

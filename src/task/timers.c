@@ -400,7 +400,40 @@ int itimer_set(struct thread_group *group, int which, const struct timer_spec *s
 
 /* ---- POSIX timers ---- */
 
-static int clock_source(const struct task *current, clockid_t clock, struct posix_timer *timer) {
+static bool in_group(struct task *current, pid_t tid) {
+    struct task *task CLEANUP(task_put) = kernel_get_task(current->thread_group->kernel, tid);
+
+    return task && task->thread_group == current->thread_group;
+}
+
+/* The source of a CPU-time clock id: of the caller, or of a thread of its own process
+ * (clock_getcpuclockid(3); other processes' are refused). */
+static int cpu_clock_source(struct task *current, clockid_t clock, struct posix_timer *timer) {
+    pid_t pid = ~(clock >> 3);
+
+    switch (clock & 7) {
+    case 0: /* PROF */
+    case 2: /* SCHED */
+    case 1: /* VIRT */
+        if (pid != 0 && pid != task_get_pid(current)) {
+            return -EINVAL;
+        }
+        timer->source = (clock & 7) == 1 ? SOURCE_GROUP_USER : SOURCE_GROUP_CPU;
+        return 0;
+    case 4:
+    case 6: /* the same of one thread */
+        if (pid != 0 && !in_group(current, pid)) {
+            return -EINVAL;
+        }
+        timer->source = SOURCE_THREAD_CPU;
+        timer->source_tid = pid ? pid : task_get_tid(current);
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+static int clock_source(struct task *current, clockid_t clock, struct posix_timer *timer) {
     switch (clock) {
     case CLOCK_REALTIME:
     case CLOCK_MONOTONIC:
@@ -422,14 +455,8 @@ static int clock_source(const struct task *current, clockid_t clock, struct posi
     case CLOCK_BOOTTIME_ALARM:
         return -EOPNOTSUPP;
     default:
-        return -EINVAL;
+        return clock < 0 ? cpu_clock_source(current, clock, timer) : -EINVAL;
     }
-}
-
-static bool in_group(struct task *current, pid_t tid) {
-    struct task *task CLEANUP(task_put) = kernel_get_task(current->thread_group->kernel, tid);
-
-    return task && task->thread_group == current->thread_group;
 }
 
 int posix_timer_create(struct task *current, const struct posix_timer_params *params) {
