@@ -36,7 +36,9 @@ struct host_process {
     bool bound;               /* guarded by lock */
     struct list_head threads; /* guarded by lock */
     struct poller_watch watch;
-    void (*on_exit)(void *arg); /* guarded by lock */
+    struct poller_timer deadline; /* see host_process_kill_by() */
+    bool deadline_set;            /* guarded by lock */
+    void (*on_exit)(void *arg);   /* guarded by lock */
     void *on_exit_arg;
     struct list_head job_link; /* guarded by job->lock */
 };

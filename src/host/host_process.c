@@ -53,6 +53,7 @@ void host_process_put(struct host_process *process) {
     if (!ref_put(&process->ref)) {
         return;
     }
+    poller_timer_cancel(&process->deadline);
     poller_remove(&process->watch); /* waits for process_exited(), if that runs just now */
     if (process->pidfd >= 0) {
         syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
@@ -96,6 +97,32 @@ int host_process_kill(struct host_process *process) {
         on_exit(on_exit_arg);
     }
     return result;
+}
+
+/* Event thread. */
+static void deadline_passed(void *arg, uint32_t events) {
+    struct host_process *process = arg;
+
+    (void)!host_process_kill(process);
+}
+
+void host_process_kill_by(struct host_process *process, deadline_ns deadline) {
+    if (process->mock) {
+        return;
+    }
+    {
+        LOCK_GUARD(&process->lock);
+
+        if (process->killed || process->exited || process->deadline_set) {
+            return;
+        }
+        process->deadline_set = true;
+        process->deadline.fn = deadline_passed;
+        process->deadline.arg = process;
+    }
+    if (poller_timer_set(&process->deadline, deadline)) {
+        (void)!host_process_kill(process); /* better too early than never */
+    }
 }
 
 int host_process_kill_count(const struct host_process *process) {

@@ -47,6 +47,10 @@ void host_process_put(struct host_process *process);
 DEFINE_CLEANUP(struct host_process *, host_process_put)
 /* SIGKILL. Idempotent: a second call returns 0 and does nothing. */
 int MUST_CHECK host_process_kill(struct host_process *process);
+/* SIGKILL at the deadline (CLOCK_MONOTONIC, ns) unless it has gone by then. A guest that is asked
+ * to end may ruin its stub so that it never answers: nothing may depend on that. Takes no lock but
+ * its own; the first deadline stands. */
+void host_process_kill_by(struct host_process *process, deadline_ns deadline);
 /* For tests: how often a kill was really sent. */
 int host_process_kill_count(const struct host_process *process);
 /* Called once when the host process has ended, however it ended, with no lock held: from the event
@@ -138,8 +142,8 @@ void host_thread_fpstate_reset(struct host_thread *thread);
 /* It was asked for since the last event: the host frame's state is not the guest's any more. */
 bool host_thread_fpstate_is_reset(const struct host_thread *thread);
 
-/* The processors that the sandbox may use, a bit each; the result: words that hold any. First called
- * at start (host_job.c), before threads are bound to single cores. */
+/* The processors that the sandbox may use, a bit each; the result: words that hold any. First
+ * called at start (host_job.c), before threads are bound to single cores. */
 #define HOST_CPU_WORDS 16
 size_t host_cpu_mask(uint64_t mask[HOST_CPU_WORDS]);
 /* sched_yield(2) of the calling kernel thread, whose guest waits for it. */

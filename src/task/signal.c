@@ -400,8 +400,12 @@ static struct task *choose_locked(struct thread_group *group, int signal) {
     return free_one ? free_one : any;
 }
 
+/* How long the threads of a group that ends have to come in by themselves, in ns. */
+#define EXIT_GRACE_NS 2000000000
+
 void signal_group_exit_both_locked(struct thread_group *group, int wait_status) {
     struct task *task;
+    bool others = false;
 
     if (!group->exiting) {
         group->exiting = true;
@@ -412,6 +416,10 @@ void signal_group_exit_both_locked(struct thread_group *group, int wait_status) 
         task->killed = true;
         task->stopped = false;
         task_notify_work(task);
+        others |= task != current_task();
+    }
+    if (others) {
+        host_process_kill_by(group->process, host_clock_monotonic() + EXIT_GRACE_NS);
     }
 }
 
