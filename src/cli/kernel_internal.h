@@ -44,4 +44,10 @@ int MUST_CHECK kernel_control_start(const struct run_options *options, const str
                                     struct kernel *kernel, struct thread_group *init,
                                     bool has_terminal);
 
+/* ---- kernel_pause.c: --pause-every ---- */
+
+int MUST_CHECK kernel_pause_start(const struct run_options *options, struct kernel *kernel);
+/* One line about how often and how long; nothing without --pause-every. */
+void kernel_pause_print(int fd);
+
 #endif

@@ -403,12 +403,18 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
     }
     fs_context_put(fs);
     credentials_put(creds);
+    error = kernel_pause_start(options, kernel);
+    if (error) {
+        cli_error("run: --pause-every: %s", strerror(-error));
+        kernel_end(&launch, EXIT_STARLING);
+    }
     /* Guests are this thread's children, so it stays. The end of the first process ends the rest.
      */
     while (kernel_wait_idle(kernel, WAIT_FOREVER) != 0) {
     }
     if (options->stats) {
         syscall_stats_print(LOG_FD);
+        kernel_pause_print(LOG_FD);
     }
     kernel_end(&launch, status_of(atomic_load(&kernel->init_status)));
 }

@@ -25,6 +25,7 @@ enum {
     OPT_MEMORY,
     OPT_PIDS,
     OPT_TTY,
+    OPT_PAUSE_EVERY,
     OPT_NO_DIRECT,
     OPT_NO_LOCAL,
     OPT_HELP,
@@ -46,6 +47,7 @@ static const struct option long_options[] = {
     {"memory", required_argument, NULL, OPT_MEMORY},
     {"pids", required_argument, NULL, OPT_PIDS},
     {"tty", no_argument, NULL, OPT_TTY},
+    {"pause-every", required_argument, NULL, OPT_PAUSE_EVERY},
     {"no-direct", no_argument, NULL, OPT_NO_DIRECT},
     {"no-local", no_argument, NULL, OPT_NO_LOCAL},
     {"help", no_argument, NULL, OPT_HELP},
@@ -80,6 +82,11 @@ void run_help(FILE *out) {
         "  --strace[=FILE]      print each system call, to standard error or FILE\n"
         "  --stats              print counts of system calls at the end\n"
         "  --tty                give the guest a terminal of its own\n"
+        "  --pause-every SECONDS\n"
+        "                       for tests: bring the whole sandbox to rest each time this has "
+        "passed;\n"
+        "                       its programs must not notice; --stats tells how often and how "
+        "long\n"
         "  --no-direct, --no-local\n"
         "                       send every call through the kernel process\n"
         "\n"
@@ -267,6 +274,12 @@ static bool take_option(struct run_options *options, int option, const char *val
     case OPT_TIMEOUT:
         if (!parse_seconds(value, &options->timeout_ns)) {
             cli_error("run: --timeout %s: must be a number of seconds above 0", value);
+            return false;
+        }
+        return true;
+    case OPT_PAUSE_EVERY:
+        if (!parse_seconds(value, &options->pause_every_ns)) {
+            cli_error("run: --pause-every %s: must be a number of seconds above 0", value);
             return false;
         }
         return true;
