@@ -1,0 +1,340 @@
+/*
+ * hostfs over a real directory: reading, changing, and what somebody outside does meanwhile.
+ * Nothing that is not below the directory may ever be read or written through it.
+ */
+#include "vfs_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct host_test {
+    char base[64]; /* "in" is the shared directory, "out" is beside it */
+    int in, out;
+    struct vfs_test v;
+};
+
+static void write_host(int dir, const char *name, const char *text) {
+    int fd = openat(dir, name, O_CREAT | O_WRONLY | O_TRUNC, 0644);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static const char *read_host(int dir, const char *name) {
+    static char text[64];
+    int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW);
+    ssize_t count = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    text[MAX(count, 0)] = '\0';
+    return count >= 0 ? text : NULL;
+}
+
+static void host_start(struct host_test *t, bool read_only) {
+    struct mount_namespace *ns;
+    struct super_block *sb;
+    int base;
+
+    snprintf(t->base, sizeof(t->base), "/tmp/test_hostfs.XXXXXX");
+    assert_non_null(mkdtemp(t->base));
+    base = open(t->base, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(mkdirat(base, "in", 0755), 0);
+    assert_int_equal(mkdirat(base, "out", 0755), 0);
+    t->in = openat(base, "in", O_RDONLY | O_DIRECTORY);
+    t->out = openat(base, "out", O_RDONLY | O_DIRECTORY);
+    close(base);
+    assert_int_equal(mkdirat(t->in, "d", 0755), 0);
+    write_host(t->in, "d/f", "inside");
+    write_host(t->in, "f", "first");
+    write_host(t->out, "secret", "secret");
+    assert_int_equal(symlinkat("../out/secret", t->in, "leak"), 0);
+    assert_int_equal(symlinkat("../out", t->in, "leakdir"), 0);
+    assert_int_equal(mkfifoat(t->in, "fifo", 0644), 0);
+    sb = hostfs_new(open(t->base, O_PATH | O_DIRECTORY), read_only, false);
+    assert_false(IS_ERR(sb));
+    super_block_kill(sb);
+    super_block_put(sb);
+    sb = hostfs_new(openat(t->in, ".", O_PATH | O_DIRECTORY), read_only, false);
+    assert_false(IS_ERR(sb));
+    ns = mount_namespace_new(sb, "test", read_only ? MS_RDONLY : 0);
+    super_block_put(sb);
+    t->v.fs = fs_context_new(ns);
+    mount_namespace_put(ns);
+    t->v.creds = credentials_new(geteuid(), getegid());
+    t->v.walk = (struct walk){.fs = t->v.fs, .creds = t->v.creds};
+}
+
+static void host_finish(struct host_test *t) {
+    char command[128];
+
+    fs_context_put(t->v.fs);
+    credentials_put(t->v.creds);
+    dentry_set_limit(0);
+    dentry_set_limit(8192);
+    close(t->in);
+    close(t->out);
+    snprintf(command, sizeof(command), "rm -rf %s", t->base);
+    assert_int_equal(system(command), 0);
+}
+
+static int open_fds(void) {
+    int count = 0;
+
+    for (int fd = 0; fd < 4096; fd++) {
+        count += fcntl(fd, F_GETFD) >= 0;
+    }
+    return count;
+}
+
+static void test_reading(void **state) {
+    struct host_test t;
+    struct kstat stat;
+    struct stat host;
+    struct file *file;
+    struct path path;
+    char target[64] = "";
+
+    host_start(&t, true);
+    assert_string_equal(vfs_test_read(&t.v, "/d/f"), "inside");
+    assert_int_equal(vfs_test_stat(&t.v, "/d/f", &stat), 0);
+    assert_int_equal(fstatat(t.in, "d/f", &host, 0), 0);
+    assert_true(stat.ino == host.st_ino && stat.dev == host.st_dev);
+    assert_int_equal(stat.size, 6);
+    assert_int_equal(path_lookup(&t.v.walk, "/leak", 0, &path), 0);
+    assert_int_equal(vfs_readlink(&path, target, sizeof(target) - 1), 13);
+    assert_string_equal(target, "../out/secret");
+    path_put(&path);
+    /* The link is the guest's to follow: from the guest's root, where there is no "out". */
+    assert_int_equal(path_lookup(&t.v.walk, "/leak", LOOKUP_FOLLOW, &path), -ENOENT);
+    assert_int_equal(path_lookup(&t.v.walk, "/leakdir/secret", LOOKUP_FOLLOW, &path), -ENOENT);
+    assert_int_equal(path_lookup(&t.v.walk, "/../out/secret", LOOKUP_FOLLOW, &path), -ENOENT);
+    /* A FIFO of the host is not opened: no FIFO is registered in this test. */
+    assert_int_equal(vfs_open(&t.v.walk, "/fifo", O_RDONLY, 0, 0, &file), -ENXIO);
+    assert_int_equal(vfs_open(&t.v.walk, "/f", O_WRONLY, 0, 0, &file), -EROFS);
+    assert_int_equal(vfs_unlink(&t.v.walk, "/f"), -EROFS);
+    host_finish(&t);
+}
+
+static void test_changing(void **state) {
+    struct host_test t;
+    struct walk *walk;
+    struct file *file;
+    struct kstat stat;
+
+    host_start(&t, false);
+    walk = &t.v.walk;
+    vfs_test_write(&t.v, "/d/new", "new");
+    assert_string_equal(read_host(t.in, "d/new"), "new");
+    assert_int_equal(vfs_test_mode(&t.v, "/d/new"), S_IFREG | 0644);
+    assert_int_equal(vfs_open(walk, "/d/new", O_RDWR | O_APPEND, 0, 0, &file), 0);
+    assert_int_equal(file_write(file, "er", 2), 2);
+    assert_int_equal(file_llseek(file, 0, SEEK_CUR), 5);
+    /* Away from under the open file: it stays readable, and has no link. */
+    assert_int_equal(vfs_unlink(walk, "/d/new"), 0);
+    assert_null(read_host(t.in, "d/new"));
+    assert_int_equal(inode_getattr(file->inode, &stat), 0);
+    assert_int_equal(stat.nlink, 0);
+    assert_int_equal(stat.size, 5);
+    file_put(file);
+    assert_int_equal(vfs_rename(walk, "/d", walk, "/e", 0), 0);
+    assert_string_equal(vfs_test_read(&t.v, "/e/f"), "inside");
+    assert_string_equal(read_host(t.in, "e/f"), "inside");
+    assert_int_equal(vfs_link(walk, "/e/f", walk, "/g", 0), 0);
+    assert_int_equal(vfs_test_links(&t.v, "/g"), 2);
+    vfs_test_write(&t.v, "/g", "both");
+    assert_string_equal(vfs_test_read(&t.v, "/e/f"), "both");
+    vfs_test_chmod(&t.v, "/g", 0600);
+    assert_int_equal(vfs_test_mode(&t.v, "/e/f"), S_IFREG | 0600);
+    assert_int_equal(vfs_mkdir(walk, "/m", 0700), 0);
+    assert_int_equal(vfs_rmdir(walk, "/m"), 0);
+    assert_int_equal(vfs_symlink(walk, "../out/secret", "/s"), 0);
+    assert_int_equal(vfs_open(walk, "/s", O_WRONLY | O_CREAT | O_EXCL, 0600, 0, &file), -EEXIST);
+    assert_int_equal(vfs_mknod(walk, "/dev", S_IFCHR | 0666, 0x103), -EPERM);
+    assert_int_equal(vfs_mknod(walk, "/suid", S_IFREG | 04755, 0), -EPERM);
+    assert_string_equal(read_host(t.out, "secret"), "secret");
+    host_finish(&t);
+}
+
+/* What others do on the host shows at once; what was replaced is never taken for the old. */
+static void test_others_change(void **state) {
+    struct host_test t;
+    struct file *file;
+    char text[16] = "";
+
+    host_start(&t, false);
+    assert_string_equal(vfs_test_read(&t.v, "/f"), "first");
+    assert_int_equal(vfs_test_mode(&t.v, "/later"), -ENOENT);
+    write_host(t.in, "later", "later");
+    assert_string_equal(vfs_test_read(&t.v, "/later"), "later");
+    assert_int_equal(vfs_open(&t.v.walk, "/f", O_RDONLY, 0, 0, &file), 0);
+    write_host(t.in, "tmp", "second");
+    assert_int_equal(renameat(t.in, "tmp", t.in, "f"), 0);
+    assert_string_equal(vfs_test_read(&t.v, "/f"), "second");
+    assert_int_equal(file_read(file, text, sizeof(text)), 5);
+    assert_string_equal(text, "first");
+    file_put(file);
+    assert_int_equal(unlinkat(t.in, "f", 0), 0);
+    assert_int_equal(vfs_test_mode(&t.v, "/f"), -ENOENT);
+    host_finish(&t);
+}
+
+/* Many more files than descriptors are kept. */
+static void test_descriptors(void **state) {
+    struct host_test t;
+    struct file *files[20];
+    struct path paths[400];
+    int before, during;
+
+    host_start(&t, false);
+    before = open_fds();
+    for (int i = 0; i < 400; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "/d/dir%d", i);
+        assert_int_equal(vfs_mkdir(&t.v.walk, name, 0755), 0);
+        assert_int_equal(path_lookup(&t.v.walk, name, 0, &paths[i]), 0);
+    }
+    during = open_fds();
+    assert_true(during - before <= (int)MIN(MAX(host_fd_limit() / 8, 16u), 1024u) + 2);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(vfs_open(&t.v.walk, "/d/f", O_RDONLY, 0, 0, &files[i]), 0);
+    }
+    for (int i = 0; i < 20; i++) {
+        file_put(files[i]);
+    }
+    for (int i = 0; i < 400; i++) {
+        struct kstat stat;
+
+        assert_int_equal(path_getattr(&paths[i], &stat), 0);
+        path_put(&paths[i]);
+    }
+    host_finish(&t);
+}
+
+/* ---- somebody outside swaps names as fast as he can ---- */
+
+struct swapper {
+    struct host_test *t;
+    _Atomic bool stop;
+    const char *with; /* "leak": a symlink to a file; "leakdir"; "fifo" */
+    const char *name;
+};
+
+static void *swap(void *arg) {
+    struct swapper *swapper = arg;
+
+    while (!swapper->stop) {
+        if (renameat2(swapper->t->in, swapper->with, swapper->t->in, swapper->name,
+                      RENAME_EXCHANGE)) {
+            break;
+        }
+    }
+    return NULL;
+}
+
+static void race(struct host_test *t, const char *name, const char *with, const char *inside) {
+    struct swapper swapper = {.t = t, .with = with, .name = name};
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, swap, &swapper), 0);
+    for (int i = 0; i < 3000; i++) {
+        struct file *file;
+        char text[16] = "";
+        struct path path;
+        int error = vfs_open(&t->v.walk, inside, i % 2 ? O_RDONLY : O_RDWR, 0, 0, &file);
+
+        if (!error) {
+            ssize_t count = file_read(file, text, sizeof(text) - 1);
+
+            assert_true(count < 0 || strcmp(text, "secret") != 0);
+            if (i % 2 == 0 && count >= 0) {
+                assert_int_equal(file_pwrite(file, text, (size_t)count, 0), count);
+            }
+            file_put(file);
+        }
+        if (i % 16 == 0 && vfs_open(&t->v.walk, inside, O_WRONLY | O_TRUNC, 0, 0, &file) == 0) {
+            ssize_t count UNUSED = file_write(file, "inside", 6);
+
+            file_put(file);
+        }
+        if (path_lookup(&t->v.walk, inside, LOOKUP_FOLLOW, &path) == 0) {
+            struct iattr attr = {.valid = ATTR_MODE, .mode = 0600};
+            int changed UNUSED = path_setattr(&path, &attr, t->v.creds);
+
+            path_put(&path);
+        }
+    }
+    swapper.stop = true;
+    pthread_join(thread, NULL);
+}
+
+static void test_races(void **state) {
+    struct host_test t;
+    struct stat before, after;
+
+    host_start(&t, false);
+    assert_int_equal(fstatat(t.out, "secret", &before, 0), 0);
+    race(&t, "d", "leakdir", "/d/f");
+    race(&t, "f", "leak", "/f");
+    race(&t, "f", "fifo", "/f");
+    race(&t, "d", "leakdir", "/d/secret");
+    assert_int_equal(fstatat(t.out, "secret", &after, 0), 0);
+    assert_int_equal(before.st_mode, after.st_mode);
+    assert_true(before.st_mtim.tv_sec == after.st_mtim.tv_sec &&
+                before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+    assert_string_equal(read_host(t.out, "secret"), "secret");
+    host_finish(&t);
+}
+
+static void *move_away(void *arg) {
+    struct swapper *swapper = arg;
+
+    while (!swapper->stop) {
+        (void)!renameat(swapper->t->in, "d", swapper->t->out, "d");
+        (void)!renameat(swapper->t->out, "d", swapper->t->in, "d");
+    }
+    return NULL;
+}
+
+/* A directory that is moved out of the tree while the guest is in it: ".." is the guest's own, and
+ * new names go where the directory is, never beside it. */
+static void test_moved_out(void **state) {
+    struct host_test t;
+    struct swapper swapper = {.t = &t};
+    pthread_t thread;
+
+    host_start(&t, false);
+    assert_int_equal(pthread_create(&thread, NULL, move_away, &swapper), 0);
+    for (int i = 0; i < 3000; i++) {
+        struct file *file;
+
+        if (vfs_open(&t.v.walk, "/d/../secret", O_RDONLY, 0, 0, &file) == 0) {
+            fail_msg("reached a file outside by way of ..");
+        }
+        if (vfs_open(&t.v.walk, "/d/../made", O_CREAT | O_WRONLY, 0600, 0, &file) == 0) {
+            file_put(file);
+        }
+        int removed UNUSED = vfs_unlink(&t.v.walk, "/d/../secret");
+    }
+    swapper.stop = true;
+    pthread_join(thread, NULL);
+    assert_string_equal(read_host(t.out, "secret"), "secret");
+    assert_null(read_host(t.out, "made"));
+    host_finish(&t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reading),       cmocka_unit_test(test_changing),
+        cmocka_unit_test(test_others_change), cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_races),         cmocka_unit_test(test_moved_out),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
