@@ -73,8 +73,7 @@ static bool fault_with_token(struct memory_manager *mm, struct host_thread *thre
     }
     if (row->start <= page) {
         /* Another thread has grown it over this page since: run the instruction again. */
-        return (row->flags & MAP_GROWSDOWN) && (row->prot & (PROT_READ | PROT_WRITE)) &&
-               page < row->start + PAGE_SIZE;
+        return row->flags & MAP_GROWSDOWN;
     }
     if (!(row->flags & MAP_GROWSDOWN) || row->prot == PROT_NONE ||
         memory_reserved(mm, page, row->start)) {

@@ -116,7 +116,8 @@ int MUST_CHECK memory_lock(struct memory_manager *mm, struct host_thread *thread
 int MUST_CHECK memory_lock_all(struct memory_manager *mm, struct host_thread *thread,
                                const struct memory_limits *limits, int flags, bool lock);
 
-/* A fault at `address`: true when it grew a MAP_GROWSDOWN mapping and the guest may go on. */
+/* A fault at `address`, where nothing was mapped (SEGV_MAPERR): true when a MAP_GROWSDOWN mapping
+ * has grown over it and the guest may go on. */
 bool memory_fault(struct memory_manager *mm, struct host_thread *thread,
                   const struct memory_limits *limits, uint64_t address);
 

@@ -230,7 +230,7 @@ static void handle_fault(struct task *current, const struct host_event *event) {
     if (event->fault.trapno == TRAP_PAGE_FAULT) {
         current->last_fault.address = event->fault.address;
     }
-    if (event->fault.signo == SIGSEGV && event->fault.trapno == TRAP_PAGE_FAULT &&
+    if (event->fault.signo == SIGSEGV && event->fault.code == SEGV_MAPERR &&
         task_grow_stack(current, event->fault.address)) {
         return;
     }
