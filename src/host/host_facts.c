@@ -4,7 +4,7 @@
  * Owns two directory descriptors for the life of the process. Before host_facts_setup() (unit
  * tests) the files are opened by their full names.
  */
-#include "host/host.h"
+#include "host/host_internal.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 static int proc_dir = -1, cpu_dir = -1;
 static unsigned cpu_count;
 
-static char *read_all(int fd) {
+char *host_read_all(int fd) {
     size_t capacity = 4096, length = 0;
     char *text = malloc(capacity);
 
@@ -60,7 +60,7 @@ static char *read_fact(int dir, const char *base, const char *name) {
     if (fd < 0) {
         return NULL;
     }
-    text = read_all(fd);
+    text = host_read_all(fd);
     close(fd);
     return text;
 }

@@ -119,6 +119,8 @@ bool host_job_pid_in_use(struct host_job *job, pid_t pid);
 /* host_proc.c: a file below the /proc of our own pid namespace, read-only unless flags say more;
  * -errno. */
 int MUST_CHECK host_proc_open(const char *path, int flags);
+/* host_facts.c: what can be read from there, up to some MiB; malloc'ed, NUL-terminated, or NULL. */
+char *host_read_all(int fd);
 
 /* zygote.c: what the kernel process and its zygote share for a moment. */
 struct zygote_setup {

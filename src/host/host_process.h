@@ -67,6 +67,21 @@ int MUST_CHECK host_process_memory(struct host_process *process, uint64_t *resid
 int MUST_CHECK host_process_memory_share(struct host_process *process, uint64_t *anonymous,
                                          uint64_t *shared);
 
+/* Of what is resident, how much is of files and shared memory, in bytes; 0 for a mock or one that
+ * has gone. */
+uint64_t host_process_shared(struct host_process *process);
+/* What proc(5) calls smaps: figures in bytes for each range of its memory, ascending; malloc'ed.
+ * None for a mock or one that has gone. -ENOMEM. */
+#define HOST_SMAPS_FIGURES 16
+enum host_smaps_figure { HOST_SMAPS_RSS, HOST_SMAPS_PSS, HOST_SMAPS_PSS_DIRTY };
+struct host_smaps {
+    uint64_t start, end;
+    uint64_t bytes[HOST_SMAPS_FIGURES];
+};
+const char *host_smaps_name(size_t figure); /* "Rss", "Pss" ... in the order of proc(5) */
+int MUST_CHECK host_process_smaps(struct host_process *process, struct host_smaps **ranges,
+                                  size_t *count);
+
 /* ---- thread ---- */
 
 struct host_event {

@@ -102,39 +102,61 @@ int proc_maps_show(const struct pseudo_node *node, struct text *text) {
     return walk_mappings(node, text, put_line, NULL);
 }
 
-struct smaps_total {
-    uint64_t first, last, size, anonymous;
+/* ---- smaps: the tree's mappings with the host's figures ---- */
+
+struct figures {
+    struct host_smaps *ranges; /* owned; ascending */
+    size_t count;
+    uint64_t first, last;               /* of the mappings so far */
+    uint64_t total[HOST_SMAPS_FIGURES]; /* bytes */
 };
 
-/* How much of a mapping is resident is the host's knowledge alone and is not asked for each one:
- * what is shown as resident is 0. */
-static void put_figures(struct text *text, uint64_t resident, uint64_t anonymous) {
-    static const char *const zeros[] = {
-        "Shared_Clean",    "Shared_Dirty",   "Private_Clean", "Private_Dirty",
-        "Referenced",      "Anonymous",      "KSM",           "LazyFree",
-        "AnonHugePages",   "ShmemPmdMapped", "FilePmdMapped", "Shared_Hugetlb",
-        "Private_Hugetlb", "Swap",           "SwapPss",       "Locked",
-    };
+static void figures_cleanup(struct figures *figures) {
+    free(figures->ranges);
+}
 
-    text_printf(text, "Rss:            %8llu kB\nPss:            %8llu kB\n",
-                (unsigned long long)resident >> 10, (unsigned long long)resident >> 10);
-    text_printf(text, "Pss_Dirty:      %8llu kB\n", (unsigned long long)anonymous >> 10);
-    for (size_t i = 0; i < ARRAY_SIZE(zeros); i++) {
-        uint64_t value =
-            strcmp(zeros[i], "Private_Dirty") == 0 || strcmp(zeros[i], "Anonymous") == 0 ? anonymous
-                                                                                         : 0;
+/* The host may hold several of the tree's mappings as one range, or one as several: a range that is
+ * only partly within counts by its share. */
+static void sum_figures(const struct figures *figures, const struct mapping *mapping,
+                        uint64_t sum[HOST_SMAPS_FIGURES]) {
+    memset(sum, 0, HOST_SMAPS_FIGURES * sizeof(*sum));
+    for (size_t i = 0; i < figures->count; i++) {
+        const struct host_smaps *range = &figures->ranges[i];
+        uint64_t start = MAX(range->start, mapping->start), end = MIN(range->end, mapping->end);
 
-        text_printf(text, "%s:%*s%8llu kB\n", zeros[i], (int)(15 - strlen(zeros[i])), "",
-                    (unsigned long long)value >> 10);
+        if (start >= end) {
+            continue;
+        }
+        for (size_t n = 0; n < HOST_SMAPS_FIGURES; n++) {
+            sum[n] += end - start == range->end - range->start
+                          ? range->bytes[n]
+                          : (uint64_t)((double)range->bytes[n] * (double)(end - start) /
+                                       (double)(range->end - range->start));
+        }
+    }
+}
+
+static void put_kilobytes(struct text *text, const char *name, uint64_t bytes) {
+    text_printf(text, "%s:%*s%8llu kB\n", name, (int)(15 - strlen(name)), "",
+                (unsigned long long)bytes >> 10);
+}
+
+static void put_figures(struct text *text, const uint64_t bytes[HOST_SMAPS_FIGURES]) {
+    for (size_t i = 0; i < HOST_SMAPS_FIGURES; i++) {
+        put_kilobytes(text, host_smaps_name(i), bytes[i]);
     }
 }
 
 static void put_smaps(struct text *text, const struct mapping *mapping, const char *name, dev_t dev,
                       ino_t ino, void *arg) {
+    uint64_t sum[HOST_SMAPS_FIGURES];
+
     put_line(text, mapping, name, dev, ino, NULL);
-    text_printf(text, "Size:           %8llu kB\nKernelPageSize: %8d kB\nMMUPageSize:    %8d kB\n",
-                (unsigned long long)(mapping->end - mapping->start) >> 10, 4, 4);
-    put_figures(text, 0, 0);
+    put_kilobytes(text, "Size", mapping->end - mapping->start);
+    put_kilobytes(text, "KernelPageSize", PAGE_SIZE);
+    put_kilobytes(text, "MMUPageSize", PAGE_SIZE);
+    sum_figures(arg, mapping, sum);
+    put_figures(text, sum);
     text_printf(text, "THPeligible:    %8d\nVmFlags:%s%s%s%s mr mw me%s%s \n", 0,
                 mapping->prot & PROT_READ ? " rd" : "", mapping->prot & PROT_WRITE ? " wr" : "",
                 mapping->prot & PROT_EXEC ? " ex" : "", mapping->flags & MAP_SHARED ? " sh" : "",
@@ -142,37 +164,53 @@ static void put_smaps(struct text *text, const struct mapping *mapping, const ch
                 mapping->flags & MAP_PRIVATE ? " ac" : "");
 }
 
+static int figures_get(const struct pseudo_node *node, struct figures *figures) {
+    struct task *task CLEANUP(task_put) = pseudo_task(node);
+    struct host_process *process CLEANUP(host_process_put) = NULL;
+
+    if (!task) {
+        return -ESRCH;
+    }
+    process = thread_group_process(task->thread_group);
+    return host_process_smaps(process, &figures->ranges, &figures->count);
+}
+
 int proc_smaps_show(const struct pseudo_node *node, struct text *text) {
-    return walk_mappings(node, text, put_smaps, NULL);
+    struct figures figures CLEANUP(figures) = {0};
+    int error = figures_get(node, &figures);
+
+    return error ? error : walk_mappings(node, text, put_smaps, &figures);
 }
 
 static void add_total(struct text *text, const struct mapping *mapping, const char *name, dev_t dev,
                       ino_t ino, void *arg) {
-    struct smaps_total *total = arg;
+    struct figures *figures = arg;
+    uint64_t sum[HOST_SMAPS_FIGURES];
 
-    total->first = total->first ? total->first : mapping->start;
-    total->last = mapping->end;
+    figures->first = figures->first ? figures->first : mapping->start;
+    figures->last = mapping->end;
+    sum_figures(figures, mapping, sum);
+    for (size_t i = 0; i < HOST_SMAPS_FIGURES; i++) {
+        figures->total[i] += sum[i];
+    }
 }
 
 int proc_smaps_rollup_show(const struct pseudo_node *node, struct text *text) {
-    struct task *task CLEANUP(task_put) = pseudo_task(node);
-    struct host_process *process CLEANUP(host_process_put) = NULL;
-    struct smaps_total total = {0};
-    uint64_t resident, minor, major_faults;
-    int error = walk_mappings(node, text, add_total, &total);
+    struct figures figures CLEANUP(figures) = {0};
+    int error = figures_get(node, &figures);
 
+    if (!error) {
+        error = walk_mappings(node, text, add_total, &figures);
+    }
     if (error) {
         return error;
     }
-    if (!task || total.last == 0) {
-        return -ESRCH;
+    if (figures.last == 0) {
+        return -ESRCH; /* a zombie has none to roll up */
     }
-    process = thread_group_process(task->thread_group);
-    if (host_process_memory(process, &resident, &minor, &major_faults)) {
-        resident = 0;
-    }
-    put_line(text, &(struct mapping){.start = total.first, .end = total.last, .flags = MAP_PRIVATE},
+    put_line(text,
+             &(struct mapping){.start = figures.first, .end = figures.last, .flags = MAP_PRIVATE},
              "[rollup]", 0, 0, NULL);
-    put_figures(text, resident, resident);
+    put_figures(text, figures.total);
     return 0;
 }

@@ -92,10 +92,23 @@ static int limits_show(const struct pseudo_node *node, struct text *text) {
     return 0;
 }
 
+/* The last three are of block devices, of which there are none. */
 static int io_show(const struct pseudo_node *node, struct text *text) {
-    /* Not accounted (as on a kernel without CONFIG_TASK_IO_ACCOUNTING the figures would lack). */
-    text_puts(text, "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\n"
-                    "cancelled_write_bytes: 0\n");
+    struct task *task CLEANUP(task_put) = pseudo_task(node);
+    struct io_counts io;
+
+    if (!task) {
+        return -ESRCH;
+    }
+    if (node->thread) {
+        task_io(task, &io);
+    } else {
+        thread_group_io(task->thread_group, &io);
+    }
+    text_printf(text, "rchar: %llu\nwchar: %llu\nsyscr: %llu\nsyscw: %llu\n",
+                (unsigned long long)io.read_bytes, (unsigned long long)io.written_bytes,
+                (unsigned long long)io.reads, (unsigned long long)io.writes);
+    text_puts(text, "read_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
     return 0;
 }
 
@@ -305,27 +318,54 @@ static ssize_t link_readlink(const struct pseudo_node *node, char *buffer, size_
     return error ? error : pseudo_path_link(&target, buffer, size);
 }
 
-/* ---- ns/: namespaces are not made, so all tasks are in the first ones ---- */
+/* ---- ns/: further namespaces are not made, so all tasks are in the first ones ---- */
 
-static ssize_t ns_readlink(const struct pseudo_node *node, char *buffer, size_t size) {
+static long ns_id(const struct pseudo_node *node) {
+    return 4026531834 + node->entry->value;
+}
+
+static int ns_getattr(struct inode *inode, struct kstat *stat) {
+    *stat = (struct kstat){
+        .dev = inode->sb->dev,
+        .ino = inode->ino,
+        .mode = S_IFREG | 0444,
+        .nlink = 1,
+        .blksize = PAGE_SIZE,
+        .atime = inode_now(),
+    };
+    stat->mtime = stat->ctime = stat->atime;
+    return 0;
+}
+
+/* "pid_for_children" and "time_for_children" name the same kind as without the ending. */
+static int ns_follow(const struct pseudo_node *node, struct path *target) {
+    static const struct inode_ops ns_inode_ops = {.getattr = ns_getattr};
+    static const struct file_ops ns_file_ops;
     struct task *task CLEANUP(task_put) = pseudo_task(node);
     const char *name = node->entry->name;
+    int error = task ? pseudo_may_access(task) : -ENOENT;
+    struct inode *inode;
     char text[48];
-    int length, error = task ? pseudo_may_access(task) : -ENOENT;
 
     if (error) {
         return error;
     }
-    /* "pid_for_children" and "time_for_children" name the same kind as without the ending. */
-    length = snprintf(text, sizeof(text), "%.*s:[%ld]", (int)strcspn(name, "_"), name,
-                      4026531834 + node->entry->value);
-    size = MIN((size_t)length, size);
-    memcpy(buffer, text, size);
-    return (ssize_t)size;
+    snprintf(text, sizeof(text), "%.*s:[%ld]", (int)strcspn(name, "_"), name, ns_id(node));
+    inode = inode_new(node->sb, (ino_t)ns_id(node), S_IFREG, &ns_inode_ops, &ns_file_ops, NULL);
+    if (IS_ERR(inode)) {
+        return (int)PTR_ERR(inode);
+    }
+    target->mount = NULL;
+    target->dentry = dentry_new_anonymous(inode, text);
+    inode_put(inode);
+    return target->dentry ? 0 : -ENOMEM;
 }
 
 #define NS(n, id)                                                                                  \
-    { .name = (n), .mode = S_IFLNK | 0777, .readlink = ns_readlink, .value = (id) }
+    {                                                                                              \
+        .name = (n), .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = ns_follow,       \
+        .value = (id)                                                                              \
+    }
 static const struct pseudo_entry ns_entries[] = {
     NS("cgroup", 1),
     NS("ipc", 5),

@@ -24,7 +24,7 @@ struct task_facts {
     int exit_signal;
     struct memory_totals totals;
     struct memory_layout layout;
-    uint64_t resident;
+    uint64_t resident, shared; /* bytes; shared: of files and shared memory */
     mode_t umask;
     int fd_size;
     dev_t tty;
@@ -69,6 +69,7 @@ static void facts_memory(struct task_facts *facts, struct task *task) {
         facts->resident = 0;
     }
     facts->resident = MIN(facts->resident, facts->totals.mapped);
+    facts->shared = MIN(host_process_shared(process), facts->resident);
 }
 
 static int facts_gather(struct task_facts *facts, const struct pseudo_node *node) {
@@ -214,12 +215,11 @@ int proc_statm_show(const struct pseudo_node *node, struct text *text) {
     if (error) {
         return error;
     }
-    text_printf(text, "%llu %llu %llu %llu 0 %llu 0\n",
-                (unsigned long long)f.totals.mapped / PAGE_SIZE,
-                (unsigned long long)f.resident / PAGE_SIZE,
-                (unsigned long long)MIN(f.totals.shared, f.resident) / PAGE_SIZE,
-                (unsigned long long)f.totals.exec / PAGE_SIZE,
-                (unsigned long long)(f.totals.data + f.totals.stack) / PAGE_SIZE);
+    text_printf(
+        text, "%llu %llu %llu %llu 0 %llu 0\n", (unsigned long long)f.totals.mapped / PAGE_SIZE,
+        (unsigned long long)f.resident / PAGE_SIZE, (unsigned long long)f.shared / PAGE_SIZE,
+        (unsigned long long)f.totals.exec / PAGE_SIZE,
+        (unsigned long long)(f.totals.data + f.totals.stack) / PAGE_SIZE);
     return 0;
 }
 
@@ -256,8 +256,8 @@ static void status_memory(struct text *text, const struct task_facts *f) {
     kilobytes(text, "VmPin", 0);
     kilobytes(text, "VmHWM", MIN(peak, f->totals.mapped));
     kilobytes(text, "VmRSS", f->resident);
-    kilobytes(text, "RssAnon", f->resident - MIN(f->totals.shared, f->resident));
-    kilobytes(text, "RssFile", MIN(f->totals.shared, f->resident));
+    kilobytes(text, "RssAnon", f->resident - f->shared);
+    kilobytes(text, "RssFile", f->shared);
     kilobytes(text, "RssShmem", 0);
     kilobytes(text, "VmData", f->totals.data);
     kilobytes(text, "VmStk", f->totals.stack);

@@ -40,8 +40,9 @@ struct pseudo_node {
     bool thread;                      /* below task/: the thread, not the process */
     long number;                      /* which of a list: descriptor, processor ... */
     ino_t ino;
-    struct timespec time;  /* when the inode was made */
-    struct kernel *kernel; /* borrowed from the super block, which owns it */
+    struct timespec time;   /* when the inode was made */
+    struct kernel *kernel;  /* borrowed from the super block, which owns it */
+    struct super_block *sb; /* borrowed: the inode holds it */
 };
 
 /* Children that are made up. They are known by number, which is also the position in readdir. */

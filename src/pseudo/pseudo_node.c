@@ -124,6 +124,7 @@ static struct inode *node_inode_new(struct super_block *sb, const struct pseudo_
     }
     *copy = *node;
     copy->time = inode_now();
+    copy->sb = sb;
     if (S_ISDIR(entry->mode)) {
         inode = inode_new(sb, node->ino, entry->mode, &directory_ops, &directory_file_ops, copy);
     } else if (S_ISLNK(entry->mode)) {
@@ -194,6 +195,28 @@ static int node_getattr(struct inode *inode, struct kstat *stat) {
 static int node_setattr(struct inode *inode, const struct iattr *attr) {
     return attr->valid & (ATTR_MODE | ATTR_UID | ATTR_GID) && !(attr->valid & ATTR_SIZE) ? -EPERM
                                                                                          : 0;
+}
+
+/* proc(5): a process may always look into its own directories; those of one that has gone answer
+ * ESRCH. */
+static int directory_permission(struct inode *inode, int mask, const struct credentials *creds) {
+    const struct pseudo_node *node = inode->private;
+    struct task *current = current_task();
+    struct kstat stat = {0};
+    int error;
+
+    if (node->tid) {
+        struct task *task CLEANUP(task_put) = pseudo_task(node);
+
+        if (!task) {
+            return -ESRCH;
+        }
+        if (current && current->thread_group == task->thread_group && !(mask & MAY_WRITE)) {
+            return 0;
+        }
+    }
+    error = node_getattr(inode, &stat);
+    return error ? error : generic_permission(&stat, mask, creds);
 }
 
 /* ---- directories ---- */
@@ -428,6 +451,7 @@ static const struct inode_ops directory_ops = {
     .lookup = node_lookup,
     .getattr = node_getattr,
     .setattr = node_setattr,
+    .permission = directory_permission,
     .revalidate = node_revalidate,
     .release = node_release,
 };

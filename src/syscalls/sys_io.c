@@ -240,7 +240,11 @@ static int64_t transfer(struct task *current, int fd, struct user_buffer *buffer
     if (!file) {
         return -EBADF;
     }
-    return write ? do_write(current, file, buffer, pos) : do_read(current, file, buffer, pos);
+    int64_t result =
+        write ? do_write(current, file, buffer, pos) : do_read(current, file, buffer, pos);
+
+    task_count_io(current, write, result);
+    return result;
 }
 
 #define MAX_RW_COUNT 0x7ffff000ul /* read(2) NOTES */

@@ -165,6 +165,10 @@ struct thread_group {
         int64_t user, system;
         uint64_t minor_faults, major_faults, max_rss;
     } dead_usage, children_usage;
+    struct io_counts {
+        uint64_t read_bytes, written_bytes; /* by read(2), write(2) and the like */
+        uint64_t reads, writes;             /* such calls */
+    } dead_io;             /* of threads that have gone; guarded by signal_lock */
     bool accounted;        /* guarded by signal_lock: dead_usage holds what `process` used */
     int64_t start_time_ns; /* CLOCK_BOOTTIME */
     _Atomic int oom_score_adj, dumpable;
@@ -250,6 +254,8 @@ struct task {
     int exit_code;                  /* wait status of this thread alone: exit(2) */
     int pdeath_signal;              /* PR_SET_PDEATHSIG; guarded by lock */
 
+    /* For /proc/PID/io: the own thread writes, anybody reads. */
+    _Atomic uint64_t io_read_bytes, io_written_bytes, io_reads, io_writes;
     _Atomic bool work; /* something waits at the boundary: signals, exit, rest */
     _Atomic int state; /* enum task_state */
     bool at_rest;      /* rest.c; guarded by the rest lock */
@@ -536,6 +542,22 @@ struct wait_result {
  * 0: WNOHANG and nothing. */
 int MUST_CHECK task_wait(struct task *current, idtype_t idtype, pid_t id, int options,
                          struct wait_result *result);
+/* What the task, or all of its process, moved by read(2), write(2) and the like. */
+void task_io(struct task *task, struct io_counts *io);
+void thread_group_io(struct thread_group *group, struct io_counts *io);
+/* One such call of the own thread has ended. */
+static inline void task_count_io(struct task *current, bool write, int64_t result) {
+    _Atomic uint64_t *bytes = write ? &current->io_written_bytes : &current->io_read_bytes;
+    _Atomic uint64_t *calls = write ? &current->io_writes : &current->io_reads;
+
+    if (result > 0) {
+        atomic_store_explicit(
+            bytes, atomic_load_explicit(bytes, memory_order_relaxed) + (uint64_t)result,
+            memory_order_relaxed);
+    }
+    atomic_store_explicit(calls, atomic_load_explicit(calls, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
 void thread_group_usage(struct thread_group *group, struct usage *usage); /* RUSAGE_SELF */
 void task_usage(struct task *task, struct usage *usage);                  /* RUSAGE_THREAD */
 

@@ -229,10 +229,33 @@ void thread_group_add_locked(struct thread_group *group, struct task *task) {
     atomic_fetch_add(&group->live, 1);
 }
 
+static void io_add(struct io_counts *to, struct task *task) {
+    to->read_bytes += atomic_load_explicit(&task->io_read_bytes, memory_order_relaxed);
+    to->written_bytes += atomic_load_explicit(&task->io_written_bytes, memory_order_relaxed);
+    to->reads += atomic_load_explicit(&task->io_reads, memory_order_relaxed);
+    to->writes += atomic_load_explicit(&task->io_writes, memory_order_relaxed);
+}
+
+void task_io(struct task *task, struct io_counts *io) {
+    memset(io, 0, sizeof(*io));
+    io_add(io, task);
+}
+
+void thread_group_io(struct thread_group *group, struct io_counts *io) {
+    struct task *task;
+    LOCK_GUARD(&group->signal_lock);
+
+    *io = group->dead_io;
+    list_for_each_entry (task, &group->tasks, group_link) {
+        io_add(io, task);
+    }
+}
+
 bool thread_group_remove_locked(struct thread_group *group, struct task *task) {
     LOCK_GUARD(&group->signal_lock);
 
     list_del(&task->group_link);
+    io_add(&group->dead_io, task);
     task->exited = true;
     return --group->task_count == 0;
 }
