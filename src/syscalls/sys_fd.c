@@ -284,8 +284,13 @@ int64_t sys_ioctl(struct task *current, int fd, unsigned request, struct user_ad
 }
 
 int64_t sys_flock(struct task *current, int fd, int operation) {
-    struct file *file CLEANUP(file_put) = fd_table_get(current->files, fd);
+    struct file *file CLEANUP(file_put) = NULL;
+    int kind = operation & ~LOCK_NB;
 
+    if (kind != LOCK_SH && kind != LOCK_EX && kind != LOCK_UN) {
+        return -EINVAL; /* before the descriptor is looked at, as Linux */
+    }
+    file = fd_table_get(current->files, fd);
     return !file || (file->mode & FMODE_PATH) ? -EBADF : file_flock(file, operation);
 }
 
