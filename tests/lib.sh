@@ -13,6 +13,10 @@
 #   same_script NAME CMD ARG... the same with the here-document as a file: CMD ARG... FILE
 #   expect_native PATTERN       the last `same`'s native output must contain this: a guard against a test that
 #                               compares two empty outputs
+#   expect STATUS OUT ERR CMD ARG...
+#                               CMD ARG... must end with STATUS, and what it prints to standard output and error must
+#                               match the extended regular expressions OUT and ERR ('' : nothing may be printed)
+#   check TEXT CMD ARG...       CMD ARG... must end with status 0
 #   finish                      the test's verdict; last line of every test
 #
 # Each run of `same` starts in a fresh directory $WORK (the same path for both), filled by the test's function `prepare`
@@ -138,6 +142,34 @@ expect_native() {
     grep -qF -- "$1" "$T/native.out" && return 0
     fail "the native output lacks '$1'; the test itself is wrong:"
     head -c 2000 "$T/native.out"
+}
+
+expect() {
+    local want=$1 out=$2 err=$3 got
+    shift 3
+    checks=$((checks + 1))
+    timeout -k 5 "$LIMIT" "$@" >"$T/out" 2>"$T/err"
+    got=$?
+    [ "$got" = "$want" ] || fail "$*: status $got, expected $want; it said: $(head -c 500 "$T/out" "$T/err")"
+    expect_text "$T/out" "$out" "$*: standard output"
+    expect_text "$T/err" "$err" "$*: standard error"
+}
+
+expect_text() { # FILE PATTERN WHAT
+    local text
+    text=$(<"$1")
+    if [ -z "$2" ]; then
+        [ -z "$text" ] || fail "$3 should be empty, but is: $text"
+    else
+        [[ $text =~ $2 ]] || fail "$3 does not match '$2': $text"
+    fi
+}
+
+check() {
+    local text=$1
+    shift
+    checks=$((checks + 1))
+    "$@" || fail "$text"
 }
 
 finish() {

@@ -391,7 +391,7 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
     }
     if (options->strace) {
         trace_start(made.trace_fd);
-        signal_set_trace(trace_signal);
+        signal_set_trace(trace_signal, trace_signal_dropped);
         task_set_exit_trace(trace_exited);
     }
     if (options->stats) {

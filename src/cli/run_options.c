@@ -184,7 +184,8 @@ static bool parse_bind(struct run_options *options, const char *text) {
     last = strrchr(colon, ':');
     if (last) {
         if (strcmp(last, ":ro") != 0 && strcmp(last, ":rw") != 0) {
-            cli_error("run: --bind %s: '%s' is neither ':ro' nor ':rw'", text, last);
+            cli_error("run: --bind %s: must end in ':ro', ':rw' or the guest's path, not in '%s'",
+                      text, last);
             free(source);
             return false;
         }

@@ -508,7 +508,7 @@ struct super_block *hostfs_new(int dirfd, bool read_only, bool exclusive) {
         host_umask_clear();
     }
     error = host_statx(root->fd, "", &stat);
-    if (!error && !S_ISDIR(stat.stx_mode)) {
+    if (!error && !S_ISDIR(stat.stx_mode) && !S_ISREG(stat.stx_mode)) {
         error = -ENOTDIR;
     }
     if (!error) {

@@ -40,6 +40,9 @@ void trace_enter(struct task *current, long number, const uint64_t args[6]);
 void trace_exit(struct task *current, long number, const uint64_t args[6], int64_t result);
 /* "--- SIGINT {si_signo=SIGINT, ...} ---", "+++ exited with 0 +++" */
 void trace_signal(struct task *current, const struct signal_info *info);
+/* A signal that the task ignores, as strace(1) shows it nevertheless: printed behind the task's
+ * present call. Any thread. */
+void trace_signal_dropped(pid_t task, const struct signal_info *info);
 void trace_exited(struct task *current, int wait_status);
 
 /* The start of a walk for an *at call: AT_FDCWD gives NULL start. The file (when not AT_FDCWD) is

@@ -29,6 +29,18 @@ static struct {
 } trace;
 static _Atomic bool trace_on;
 
+/* Ignored signals that their tasks have not printed yet. When it is full, more are not shown. */
+#define DROPPED_MAX 64
+static struct {
+    struct lock lock; /* class LOG: taken by senders, who hold locks */
+    size_t count;     /* guarded by lock */
+    struct {
+        pid_t task;
+        struct signal_info info;
+    } signals[DROPPED_MAX]; /* guarded by lock; oldest first */
+} dropped;
+static _Atomic size_t dropped_count; /* dropped.count, for a look without the lock */
+
 /* The call under way on this kernel thread. */
 static _Thread_local struct {
     struct trace_text *text; /* malloc'ed on first use, kept */
@@ -38,6 +50,7 @@ static _Thread_local struct {
 
 void trace_start(int fd) {
     lock_init(&trace.lock, LOCK_TRACE);
+    lock_init(&dropped.lock, LOCK_LOG);
     trace.fd = fd;
     if (pthread_key_create(&trace.key, free) != 0) {
         log_line(LOG_ERROR, "--strace: no thread key is left");
@@ -404,6 +417,8 @@ void trace_enter(struct task *current, long number, const uint64_t args[6]) {
     trace.open_task = current->id;
 }
 
+static void print_dropped(struct task *current);
+
 static void add_result(struct trace_text *text, const struct syscall_row *row, long number,
                        int64_t result) {
     const char *name = result < 0 && result >= -MAX_ERRNO ? trace_error_name(-result) : NULL;
@@ -449,9 +464,14 @@ void trace_exit(struct task *current, long number, const uint64_t args[6], int64
     trace_add(text, ") = ");
     add_result(text, row, number, result);
     trace_add(text, "\n");
-    LOCK_GUARD(&trace.lock);
-    output_locked(current, call_name(number, name), text);
-    trace.open_task = 0;
+    {
+        LOCK_GUARD(&trace.lock);
+        output_locked(current, call_name(number, name), text);
+        trace.open_task = 0;
+    }
+    if (atomic_load_explicit(&dropped_count, memory_order_relaxed)) {
+        print_dropped(current);
+    }
 }
 
 static void whole_line(struct task *task, const struct trace_text *text) {
@@ -479,9 +499,41 @@ void trace_signal(struct task *current, const struct signal_info *info) {
     }
 }
 
+void trace_signal_dropped(pid_t task, const struct signal_info *info) {
+    LOCK_GUARD(&dropped.lock);
+    if (dropped.count < DROPPED_MAX) {
+        dropped.signals[dropped.count].task = task;
+        dropped.signals[dropped.count].info = *info;
+        atomic_store(&dropped_count, ++dropped.count);
+    }
+}
+
+static bool dropped_take(pid_t task, struct signal_info *info) {
+    LOCK_GUARD(&dropped.lock);
+    for (size_t i = 0; i < dropped.count; i++) {
+        if (dropped.signals[i].task == task) {
+            *info = dropped.signals[i].info;
+            atomic_store(&dropped_count, --dropped.count);
+            memmove(&dropped.signals[i], &dropped.signals[i + 1],
+                    (dropped.count - i) * sizeof(dropped.signals[0]));
+            return true;
+        }
+    }
+    return false;
+}
+
+static void print_dropped(struct task *current) {
+    struct signal_info info;
+
+    while (dropped_take(current->id, &info)) {
+        trace_signal(current, &info);
+    }
+}
+
 void trace_exited(struct task *current, int wait_status) {
     struct trace_text *text = trace_enabled() ? malloc(sizeof(*text)) : NULL;
 
+    print_dropped(current);
     if (text) {
         text->used = 0;
         if (WIFSIGNALED(wait_status)) {

@@ -16,9 +16,11 @@
 #include "task/signal_internal.h"
 
 static signal_trace_fn *trace_hook;
+static signal_dropped_fn *dropped_hook;
 
-void signal_set_trace(signal_trace_fn *trace) {
+void signal_set_trace(signal_trace_fn *trace, signal_dropped_fn *dropped) {
     trace_hook = trace;
+    dropped_hook = dropped;
 }
 
 /* ---- action tables and queues ---- */
@@ -492,6 +494,9 @@ static int send_both_locked(struct thread_group *group, struct task *task,
     action = signal_action_locked(group, signal);
     taker = task ? (task_wants(task, signal) ? task : NULL) : choose_locked(group, signal);
     if (!force && dropped_locked(group, task, signal, &action)) {
+        if (dropped_hook) {
+            dropped_hook(task ? task->id : group->leader, info);
+        }
         return timer ? SIGNAL_TIMER_DROPPED : 0;
     }
     if (timer && timer_pending_locked(pending, timer)) {

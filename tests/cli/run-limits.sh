@@ -1,0 +1,32 @@
+# --timeout, --memory and --pids really stop the program, and say so.
+. "$TESTS/lib.sh"
+S=$STARLING
+
+start=${EPOCHREALTIME/./}
+expect 124 '' "'sleep' was ended after 0.3 s \(--timeout\)" "$S" run --timeout 0.3 -- sleep 60
+check "--timeout does not wait for the program" [ $(((${EPOCHREALTIME/./} - start) / 1000000)) -lt 20 ]
+expect 124 'began' "--timeout" "$S" run --timeout 0.5 -- sh -c 'trap "" TERM INT; echo began; while :; do sleep 60; done'
+expect 124 '' "--timeout" "$S" run --timeout 0.5 -- sh -c 'while :; do :; done'
+expect 5 '' '' "$S" run --timeout 50 -- sh -c 'exit 5'
+
+cat >hog.c <<'END'
+#include <stdlib.h>
+#include <string.h>
+int main(void) {
+    for (;;) {
+        char *p = malloc(1 << 20);
+        if (p)
+            memset(p, 1, 1 << 20);
+    }
+}
+END
+if command -v cc >/dev/null && cc -O0 -o hog hog.c; then
+    expect 137 '' "held more than 100663296 bytes of memory \(--memory\)" "$S" run --memory 96M --timeout 50 -- ./hog
+    expect 0 '^survived$' '' "$S" run --memory 512M -- sh -c 'echo survived'
+fi
+# Files in memory count too.
+expect 137 '' "\(--memory\)" "$S" run --memory 64M --timeout 50 -- sh -c 'cat /dev/zero >big'
+
+expect 0 'refused' '' "$S" run --pids 5 --timeout 50 -- bash -c \
+    'exec 2>/dev/null; (for i in 1 2 3 4 5 6 7 8; do sleep 5 & done; wait) || echo refused; kill $(jobs -p) 2>/dev/null; true'
+finish

@@ -1,0 +1,57 @@
+# Signals to the launcher reach the program; a closed pipe ends it; nothing is left behind, however it ends.
+. "$TESTS/lib.sh"
+S=$STARLING
+
+# Starts a program that says "ready", sends the signal, and gives the status and what it printed.
+signal() { # SIGNAL SCRIPT
+    local pid status line
+    mkfifo fifo
+    # The runner ignores SIGINT, and so does a background job of a script; a user's shell does not.
+    env ${DEFAULTS:---default-signal=INT} "$S" run -- sh -c "$2" >fifo 2>err &
+    pid=$!
+    exec 5<fifo
+    rm fifo
+    read -r line <&5
+    kill "-$1" "$pid"
+    wait "$pid"
+    status=$?
+    echo "$line $status $(cat <&5)"
+    exec 5<&-
+}
+
+same_text() {
+    checks=$((checks + 1))
+    [ "$2" = "$3" ] || fail "$1: '$2', expected '$3'; $(cat err)"
+}
+loop='while :; do sleep 0.1; done'
+same_text "SIGTERM kills" "$(signal TERM "echo ready; $loop")" "ready 143 "
+same_text "SIGTERM is caught" "$(signal TERM "trap 'echo caught; exit 9' TERM; echo ready; $loop")" "ready 9 caught"
+same_text "SIGINT kills" "$(signal INT "echo ready; $loop")" "ready 130 "
+same_text "SIGHUP is caught" "$(signal HUP "trap 'echo hup; exit 3' HUP; echo ready; $loop")" "ready 3 hup"
+same_text "SIGUSR1 is caught" "$(signal USR1 "trap 'echo usr1; exit 4' USR1; echo ready; $loop")" "ready 4 usr1"
+
+# The launcher killed: the sandbox goes with it.
+mkfifo alive
+"$S" run -- sh -c 'echo ready; exec sleep 1000' >alive &
+pid=$!
+exec 6<alive
+read -r line <&6
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null
+checks=$((checks + 1))
+# The pipe ends when the last process that holds it has gone.
+timeout 10 cat <&6 >/dev/null || fail "a killed launcher leaves its sandbox behind"
+exec 6<&-
+
+# Pipes: a reader that goes away ends the writer by SIGPIPE.
+checks=$((checks + 1))
+"$S" run -- sh -c 'while :; do echo y; done' 2>/dev/null | head -n 1 >/dev/null
+status=("${PIPESTATUS[@]}")
+[ "${status[0]}" = 141 ] || fail "a writer into a closed pipe ends with ${status[0]}, expected 141"
+
+# nohup: what is ignored outside is not forwarded.
+same_text "an ignored signal" "$( (trap '' HUP; signal HUP "trap 'echo hup' HUP; echo ready; sleep 0.3; echo end") )" "ready 0 end"
+
+# The end of the first program ends the rest.
+expect 0 '^end$' '' "$S" run -- sh -c 'sleep 1000 & sleep 1000 & echo end'
+finish
