@@ -12,6 +12,7 @@
 #define MAX_RW_COUNT ALIGN_DOWN((uint64_t)INT_MAX, PAGE_SIZE)
 #define IOV_LIMIT    1024
 #define CLEAR_CHUNK  4096
+#define STRING_CHUNK 512
 
 /* How much of address..address+size the guest owns, from its start. */
 static size_t user_extent(struct host_thread *thread, uint64_t address, size_t size) {
@@ -96,7 +97,10 @@ ssize_t copy_string_from_user(struct host_thread *thread, char *to, struct user_
     /* Never past the end of a page in one step: the next may not be mapped, and need not be. */
     while (done < size) {
         uint64_t address = from.value + done;
-        size_t part = MIN(MIN(size - done, (size_t)512), PAGE_SIZE - address % PAGE_SIZE);
+        size_t part = MIN(size - done, PAGE_SIZE - address % PAGE_SIZE);
+
+        part = MIN(part, (size_t)STRING_CHUNK);
+
         ssize_t copied = copy_from_user_partial(thread, to + done, user_address(address), part);
 
         if (copied < 0) {

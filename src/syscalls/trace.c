@@ -324,7 +324,7 @@ static void add_argument(struct trace_text *out, struct task *task,
             trace_add_pointer(out, value);
             break;
         }
-        /* fall through */
+        __attribute__((fallthrough));
     case ARG_STRUCT_IN:
     case ARG_STRUCT_INOUT:
         add_struct(out, task, argument->structure, value, 1, false);
@@ -334,7 +334,7 @@ static void add_argument(struct trace_text *out, struct task *task,
             trace_add_pointer(out, value);
             break;
         }
-        /* fall through */
+        __attribute__((fallthrough));
     case ARG_ARRAY_IN:
     case ARG_ARRAY_INOUT:
         add_struct(out, task, argument->structure, value, size, true);
