@@ -50,12 +50,16 @@ static int walk_mappings(const struct pseudo_node *node, struct text *text, mapp
     struct mapping piece[PIECE];
     uint64_t from = 0;
     size_t count;
-    int error = task ? pseudo_may_access(task) : -ESRCH;
+    int error;
 
+    if (!task) {
+        return -ESRCH;
+    }
+    mm = task_mm(task);
+    error = pseudo_may_access(task); /* after: exec changes rights first, then the memory */
     if (error) {
         return error;
     }
-    mm = task_mm(task);
     if (!mm) {
         return 0; /* a zombie has none */
     }

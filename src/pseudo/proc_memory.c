@@ -34,11 +34,7 @@ static int task_memory_get(const struct pseudo_node *node, struct task_memory *m
     if (!memory->task) {
         return -ESRCH;
     }
-    memory->mm = task_mm(memory->task);
-    memory->thread = task_thread(memory->task);
-    if (memory->mm && !memory->thread) {
-        memory_manager_put(STEAL(memory->mm));
-    }
+    task_memory(memory->task, &memory->mm, &memory->thread);
     return 0;
 }
 
@@ -251,6 +247,11 @@ int proc_mem_open(const struct pseudo_node *node, struct file *file) {
     }
     if (!memory.mm) {
         return -EACCES;
+    }
+    /* Again, now that it is clear whose memory it is. */
+    error = pseudo_may_access(memory.task);
+    if (error) {
+        return error;
     }
     file->private = STEAL(memory.mm);
     file->ops = &mem_file_ops;

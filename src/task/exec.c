@@ -227,6 +227,8 @@ static int exec_commit(struct exec *exec) {
         }
         fd_table_put(old);
     }
+    /* Before the new memory can be seen: who looks at it through /proc finds its owner's rights. */
+    exec_set_credentials(exec);
     result = exec_change_process(exec);
     if (result) {
         return result;
@@ -237,7 +239,6 @@ static int exec_commit(struct exec *exec) {
     current->signal_stack = (struct user_sigaltstack){.flags = SS_DISABLE};
     current->set_child_tid = current->clear_child_tid = current->robust_list = user_address(0);
     current->robust_list_size = 0;
-    exec_set_credentials(exec);
     exec_set_comm(current, exec->params->filename);
     {
         WRITE_GUARD(&group->kernel->pids_lock);

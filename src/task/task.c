@@ -469,6 +469,13 @@ struct host_thread *task_thread(struct task *task) {
     return task->thread ? host_thread_get(task->thread) : NULL;
 }
 
+void task_memory(struct task *task, struct memory_manager **mm, struct host_thread **thread) {
+    LOCK_GUARD(&task->lock);
+
+    *mm = task->mm && task->thread ? memory_manager_get(task->mm) : NULL;
+    *thread = *mm ? host_thread_get(task->thread) : NULL;
+}
+
 struct walk task_walk(struct task *current, const struct path *start) {
     return (struct walk){.fs = current->fs, .creds = current->creds, .start = start};
 }

@@ -324,6 +324,9 @@ struct memory_manager *task_mm(struct task *task);                 /* owned or N
 struct fs_context *task_fs(struct task *task);                     /* owned or NULL */
 struct host_thread *
 task_thread(struct task *task); /* of another task, for its memory: owned or NULL */
+/* Both at one moment, so that the thread reaches that memory and no other (exec changes them
+ * together): owned, or both NULL. Whoever needs rights checks them after this. */
+void task_memory(struct task *task, struct memory_manager **mm, struct host_thread **thread);
 /* The kernel thread's own task; NULL in the event thread and the like. */
 struct task *current_task(void);
 void current_task_set(struct task *task);
