@@ -29,6 +29,13 @@ void tty_fini(struct tty *tty) {
     lock_destroy(&tty->lock);
 }
 
+void tty_discard(struct tty *tty) {
+    lock_acquire(&ttys_lock);
+    list_del(&tty->link);
+    lock_release(&ttys_lock);
+    tty_fini(tty);
+}
+
 struct tty *tty_get(struct tty *tty) {
     ref_get(&tty->ref);
     return tty;
@@ -426,7 +433,12 @@ static int64_t tty_file_ioctl(struct file *file, struct host_thread *thread, uns
 }
 
 static void tty_file_release(struct file *file) {
-    tty_put(file->private);
+    struct tty *tty = file->private;
+
+    if (tty->driver->closed) {
+        tty->driver->closed(tty);
+    }
+    tty_put(tty);
 }
 
 const struct file_ops tty_file_ops = {
@@ -443,8 +455,13 @@ static int dev_tty_open(struct inode *inode, struct file *file) {
     struct task *current = current_task();
     struct tty *tty = current ? tty_of_session(current) : NULL;
 
-    if (!tty) {
-        return -ENXIO;
+    int error = tty && tty->driver->opened ? tty->driver->opened(tty) : 0;
+
+    if (!tty || error) {
+        if (tty) {
+            tty_put(tty);
+        }
+        return tty ? error : -ENXIO;
     }
     file->private = tty;
     return 0;

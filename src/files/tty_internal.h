@@ -40,6 +40,9 @@ struct tty_driver {
     int (*drain)(struct tty *tty);
     int (*flow)(struct tty *tty, int action); /* TCOOFF ... */
     int (*queued)(struct tty *tty, bool input);
+    /* A further file of it: before it counts (-EIO), and when it was closed; may be NULL. */
+    int (*opened)(struct tty *tty);
+    void (*closed)(struct tty *tty);
     void (*hangup)(struct tty *tty);  /* its session's leader has ended; may be NULL */
     void (*release)(struct tty *tty); /* the last reference is gone: frees it */
 };
@@ -57,7 +60,8 @@ struct tty {
 };
 
 void tty_init(struct tty *tty, const struct tty_driver *driver, dev_t rdev);
-void tty_fini(struct tty *tty); /* for driver->release */
+void tty_fini(struct tty *tty);    /* for driver->release */
+void tty_discard(struct tty *tty); /* one that nobody else has seen yet */
 struct tty *tty_get(struct tty *tty);
 void tty_put(struct tty *tty);
 DEFINE_CLEANUP(struct tty *, tty_put)

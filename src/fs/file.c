@@ -16,7 +16,9 @@ void file_set_forget_hook(void (*forget)(struct file *file)) {
 }
 
 /* O_* flags that open(2) uses up; the rest stays in file->flags for F_GETFL. */
-#define OPEN_ONLY_FLAGS (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC)
+#define OPEN_ONLY_FLAGS (O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC)
+/* And this one when ops->open has seen it (terminals do). */
+#define OPENED_FLAGS O_NOCTTY
 
 static struct file *file_alloc(int flags, const struct file_ops *ops) {
     struct file *file = calloc(1, sizeof(*file));
@@ -135,6 +137,7 @@ int file_open_path(const struct path *path, int flags, const struct credentials 
         }
         file_set_seekable(file);
     }
+    atomic_fetch_and(&file->flags, ~OPENED_FLAGS);
     *result = file;
     return 0;
 }
@@ -189,6 +192,7 @@ int file_new_anonymous(const char *name, mode_t type, const struct file_ops *ops
     file->inode = file->path.dentry->inode;
     file->private = private;
     file_set_seekable(file);
+    atomic_fetch_and(&file->flags, ~OPENED_FLAGS);
     *result = file;
     return 0;
 }
