@@ -9,6 +9,9 @@ int files_start(void) {
         error = tty_register();
     }
     if (!error) {
+        error = tty_host_register();
+    }
+    if (!error) {
         error = pty_register();
     }
     return error ? error : file_system_register(&devpts_type);

@@ -491,29 +491,50 @@ static uint32_t ptmx_poll(struct file *file, struct poll_table *table) {
     return mask;
 }
 
-/* TIOCGPTPEER: the slave without a walk to its name. */
-static int64_t ptmx_open_peer(struct pty *pty, int flags) {
-    struct task *current = current_task();
-    struct file *file;
+/* The slave's file: by its name in the devpts that the master was opened in, so that fstat(2) and
+ * /proc show the same as for everybody; without a name when there is no such place. */
+static int ptmx_peer_file(struct pty *pty, struct file *master, struct task *current, int flags,
+                          struct file **file) {
+    struct mount *mount = master->path.mount;
     char name[32];
     int error;
 
-    if (!current || (flags & ~(O_ACCMODE | O_NOCTTY | O_NONBLOCK | O_CLOEXEC))) {
-        return -EINVAL;
+    if (mount && mount->sb->type == &devpts_type) {
+        struct path root = {.mount = mount, .dentry = mount->root};
+        struct walk walk = task_walk(current, &root);
+
+        snprintf(name, sizeof(name), "%u", pty->index);
+        return vfs_open(&walk, name, flags, 0, LOOKUP_FOLLOW, file);
     }
     error = pty_slave_opened(&pty->tty);
     if (error) {
         return error;
     }
     snprintf(name, sizeof(name), "/dev/pts/%u", pty->index);
-    error = file_new_anonymous(name, S_IFCHR, &tty_file_ops, tty_get(&pty->tty), flags, &file);
+    error = file_new_anonymous(name, S_IFCHR, &tty_file_ops, tty_get(&pty->tty), flags, file);
     if (error) {
         pty_slave_closed(&pty->tty);
         tty_put(&pty->tty);
         return error;
     }
-    file->inode->rdev = makedev(PTS_MAJOR, pty->index);
+    (*file)->inode->rdev = makedev(PTS_MAJOR, pty->index);
     tty_opened(&pty->tty, flags);
+    return 0;
+}
+
+/* TIOCGPTPEER: the slave without a walk by the caller. */
+static int64_t ptmx_open_peer(struct pty *pty, struct file *master, int flags) {
+    struct task *current = current_task();
+    struct file *file;
+    int error;
+
+    if (!current || (flags & ~(O_ACCMODE | O_NOCTTY | O_NONBLOCK | O_CLOEXEC))) {
+        return -EINVAL;
+    }
+    error = ptmx_peer_file(pty, master, current, flags, &file);
+    if (error) {
+        return error;
+    }
     uint64_t limit = rlimits_get(&current->thread_group->rlimits, RLIMIT_NOFILE);
 
     error = fd_table_install(current->files, file, 0, (int)MIN(limit, (uint64_t)FD_TABLE_MAX),
@@ -545,7 +566,7 @@ static int64_t ptmx_ioctl(struct file *file, struct host_thread *thread, unsigne
         lock_release(&pty->lock);
         return put_user(thread, value, argument);
     case TIOCGPTPEER:
-        return ptmx_open_peer(pty, (int)argument.value);
+        return ptmx_open_peer(pty, file, (int)argument.value);
     case TIOCGPGRP:
         value = tty_foreground(&pty->tty);
         return put_user(thread, value, argument);

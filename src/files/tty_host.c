@@ -257,14 +257,61 @@ int tty_host_file_new(int fd, int flags, struct file **file) {
     if (IS_ERR(host)) {
         return (int)PTR_ERR(host);
     }
-    error = file_new_anonymous("/dev/tty", S_IFCHR, &tty_file_ops, &host->tty, flags, file);
-    if (error) {
-        tty_put(&host->tty);
-        return error;
+    /* By its name where the guest has one for it, so that ttyname(3) finds it. */
+    struct task *current = current_task();
+
+    error = -ENOENT;
+    if (current && current->fs) {
+        struct walk walk = task_walk(current, NULL);
+
+        error = vfs_open(&walk, "/dev/console", (flags & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY, 0,
+                         LOOKUP_FOLLOW, file);
+        if (!error && ((*file)->ops != &tty_file_ops || (*file)->private != &host->tty)) {
+            file_put(*file);
+            error = -ENOENT;
+        }
     }
-    (*file)->inode->rdev = makedev(5, 0);
+    if (!error) {
+        tty_put(&host->tty);
+    } else {
+        error = file_new_anonymous("/dev/console", S_IFCHR, &tty_file_ops, &host->tty, flags, file);
+        if (error) {
+            tty_put(&host->tty);
+            return error;
+        }
+        (*file)->inode->rdev = makedev(5, 1);
+    }
     (void)host_close(fd);
     return 0;
+}
+
+/* /dev/console is the outer terminal. */
+static int console_open(struct inode *inode, struct file *file) {
+    struct tty *tty = NULL;
+
+    lock_acquire(&host_ttys_lock);
+    if (outer && ref_tryget(&outer->tty.ref)) {
+        tty = &outer->tty;
+    }
+    lock_release(&host_ttys_lock);
+    if (!tty) {
+        return -EIO;
+    }
+    file->private = tty;
+    tty_opened(tty, atomic_load(&file->flags));
+    return 0;
+}
+
+int tty_host_register(void) {
+    static const struct device console = {.type = S_IFCHR,
+                                          .major = 5,
+                                          .minor = 1,
+                                          .count = 1,
+                                          .name = "/dev/console",
+                                          .ops = &tty_file_ops,
+                                          .open = console_open};
+
+    return device_register(&console);
 }
 
 void tty_host_signal(struct kernel *kernel, int signal) {

@@ -79,6 +79,7 @@ int64_t tty_ioctl(struct tty *tty, struct host_thread *thread, unsigned command,
                   struct user_address argument);
 /* The foreground process group as TIOCGPGRP shows it; TIOCSPGRP by `current`. */
 pid_t tty_foreground(struct tty *tty);
+int MUST_CHECK tty_host_register(void);
 /* A file whose private is a struct tty (one reference). */
 extern const struct file_ops tty_file_ops;
 

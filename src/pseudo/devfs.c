@@ -12,9 +12,10 @@ static const struct {
     mode_t mode;
     unsigned major, minor;
 } nodes[] = {
-    {"full", S_IFCHR | 0666, 1, 7},    {"null", S_IFCHR | 0666, 1, 3},
-    {"random", S_IFCHR | 0666, 1, 8},  {"tty", S_IFCHR | 0666, 5, 0},
-    {"urandom", S_IFCHR | 0666, 1, 9}, {"zero", S_IFCHR | 0666, 1, 5},
+    {"console", S_IFCHR | 0666, 5, 1}, {"full", S_IFCHR | 0666, 1, 7},
+    {"null", S_IFCHR | 0666, 1, 3},    {"random", S_IFCHR | 0666, 1, 8},
+    {"tty", S_IFCHR | 0666, 5, 0},     {"urandom", S_IFCHR | 0666, 1, 9},
+    {"zero", S_IFCHR | 0666, 1, 5},
 };
 
 static const struct {
