@@ -339,7 +339,7 @@ static bool prepare(const struct run_options *options, const struct launch *laun
         cli_error("run: --tty: cannot listen to its keys: %s", strerror(-error));
         return false;
     }
-    error = host_proc_fd_setup();
+    error = host_files_setup();
     if (error) {
         cli_error("run: cannot use /proc/self/fd: %s", strerror(-error));
         return false;

@@ -504,9 +504,6 @@ struct super_block *hostfs_new(int dirfd, bool read_only, bool exclusive) {
         return sb;
     }
     sb->read_only = read_only;
-    if (!read_only) {
-        host_umask_clear();
-    }
     error = host_statx(root->fd, "", &stat);
     if (!error && !S_ISDIR(stat.stx_mode) && !S_ISREG(stat.stx_mode)) {
         error = -ENOTDIR;

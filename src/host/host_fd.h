@@ -26,13 +26,15 @@ static inline int host_fd_steal(int *fd) {
     return stolen;
 }
 
-/* Opens /proc/self/fd for the calls that Linux offers by path only (host_reopen and fall-backs on
- * older hosts): once in the kernel process, after its last fork and before its jail. */
-int MUST_CHECK host_proc_fd_setup(void);
+/*
+ * Once in the kernel process, after its last fork and before its jail: opens /proc/self/fd for the
+ * calls that Linux offers by path only (host_reopen and fall-backs on older hosts); raises
+ * RLIMIT_NOFILE to the hard limit, since every file that guests hold open is one of ours; umask(0),
+ * since modes of what is made on the host are the guest's, whose umask the VFS has applied.
+ */
+int MUST_CHECK host_files_setup(void);
 /* How many descriptors this process may have (RLIMIT_NOFILE). */
 unsigned host_fd_limit(void);
-/* umask(0): modes of what is made on the host are the guest's, whose umask the VFS has applied. */
-void host_umask_clear(void);
 
 /* openat2(2) with RESOLVE_BENEATH|NO_SYMLINKS|NO_MAGICLINKS; O_CLOEXEC and O_NOFOLLOW always;
  * `name` is one component, or "" for the directory itself. */

@@ -40,7 +40,7 @@ struct xattr_args_ {
 static _Atomic int proc_fd = -1; /* O_PATH of /proc/self/fd; -1: not open */
 static _Atomic bool no_openat2, no_fchmodat2, no_xattrat;
 
-int host_proc_fd_setup(void) {
+static int host_proc_fd_setup(void) {
     int fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0) {
@@ -69,17 +69,29 @@ static int proc_fd_get(void) {
     return fd;
 }
 
-unsigned host_fd_limit(void) {
+static unsigned fd_limit; /* set once by host_files_setup() */
+
+int host_files_setup(void) {
     struct rlimit limit;
 
+    (void)umask(0);
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
-        return 1024;
+        return -errno;
     }
-    return (unsigned)MIN(limit.rlim_cur, (rlim_t)1 << 20);
+    if (limit.rlim_cur < limit.rlim_max) {
+        rlim_t before = limit.rlim_cur;
+
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+            limit.rlim_cur = before;
+        }
+    }
+    fd_limit = (unsigned)MIN(limit.rlim_cur, (rlim_t)1 << 20);
+    return host_proc_fd_setup();
 }
 
-void host_umask_clear(void) {
-    (void)umask(0);
+unsigned host_fd_limit(void) {
+    return fd_limit ? fd_limit : 1024;
 }
 
 /* A call that the host does not have, or that its seccomp policy answers for it. */

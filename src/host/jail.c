@@ -54,11 +54,30 @@ static int enter_empty_root(void) {
     return result;
 }
 
-static int drop_capabilities(void) {
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct none[2] = {0};
+#define CAPABILITY(name) (1u << CAP_##name)
 
-    return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+/*
+ * What stays of root's powers, for a caller who has them: to read what he may read, and in writable
+ * trees to do what he could do there. In a user namespace of an ordinary user they reach no more
+ * than his own files.
+ */
+static int drop_capabilities(bool writable) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2] = {0};
+    uint32_t kept = CAPABILITY(DAC_READ_SEARCH);
+
+    if (writable) {
+        kept |=
+            CAPABILITY(CHOWN) | CAPABILITY(DAC_OVERRIDE) | CAPABILITY(FOWNER) | CAPABILITY(FSETID);
+    }
+    if (syscall(SYS_capget, &header, sets) < 0) {
+        return -errno;
+    }
+    sets[0].permitted &= kept;
+    sets[0].effective = sets[0].permitted;
+    sets[0].inheritable = 0;
+    sets[1] = (struct __user_cap_data_struct){0};
+    return syscall(SYS_capset, &header, sets) < 0 ? -errno : 0;
 }
 
 /* What every kernel process calls. */
@@ -79,6 +98,7 @@ static const int calls[] = {
     SCMP_SYS(clock_getres),
     SCMP_SYS(getrandom),
     SCMP_SYS(gettid),
+    SCMP_SYS(sched_yield),
     /* own memory */
     SCMP_SYS(mmap),
     SCMP_SYS(munmap),
@@ -143,9 +163,10 @@ static const int calls[] = {
 
 /* What a writable tree needs on top. */
 static const int write_calls[] = {
-    SCMP_SYS(mkdirat),  SCMP_SYS(mknodat),   SCMP_SYS(symlinkat), SCMP_SYS(linkat),
-    SCMP_SYS(unlinkat), SCMP_SYS(renameat2), SCMP_SYS(fchmod),    SCMP_SYS(fchmodat),
-    SCMP_SYS(fchownat), SCMP_SYS(utimensat), SCMP_SYS(fsetxattr), SCMP_SYS(fremovexattr),
+    SCMP_SYS(mkdirat),      SCMP_SYS(mknodat),   SCMP_SYS(symlinkat), SCMP_SYS(linkat),
+    SCMP_SYS(unlinkat),     SCMP_SYS(renameat2), SCMP_SYS(renameat),  SCMP_SYS(fchmod),
+    SCMP_SYS(fchmodat),     SCMP_SYS(fchownat),  SCMP_SYS(utimensat), SCMP_SYS(fsetxattr),
+    SCMP_SYS(fremovexattr),
 };
 
 static int allow(scmp_filter_ctx filter, const int *list, size_t count) {
@@ -192,7 +213,7 @@ int host_jail_enter(const struct host_jail *jail) {
         log_line(LOG_INFO, "the kernel process keeps the host's root directory: %s",
                  strerror(-result));
     }
-    result = drop_capabilities();
+    result = drop_capabilities(jail->writable);
     if (result) {
         log_line(LOG_INFO, "the kernel process keeps its capabilities: %s", strerror(-result));
     }
