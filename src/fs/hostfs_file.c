@@ -53,6 +53,34 @@ static int open_fd(struct inode *inode, int flags) {
     return IS_ERR(handle) ? (int)PTR_ERR(handle) : host_reopen(handle->fd, flags);
 }
 
+/*
+ * The guest may (the VFS has checked) and the kernel process may not: a file of ours without the
+ * owner's bits, just made with mode 0 or opened by the guest's root. We hold no capability over it,
+ * but own it: the owner gets the bits for the time of the open. Nobody else gets any.
+ */
+static int open_denied(struct inode *inode, int flags) {
+    struct host_handle *handle CLEANUP(host_handle_put) = hostfs_handle(inode);
+    mode_t wanted = S_ISDIR(inode->type) ? 0700 : 0600;
+    struct statx stat;
+    int fd, error;
+
+    if (IS_ERR(handle)) {
+        return (int)PTR_ERR(handle);
+    }
+    error = host_statx(handle->fd, "", &stat);
+    if (error || (stat.stx_mode & wanted) == wanted ||
+        host_fchmod(handle->fd, (stat.stx_mode & 07777) | wanted)) {
+        return error ? error : -EACCES;
+    }
+    fd = open_fd(inode, flags);
+    error = host_fchmod(handle->fd, stat.stx_mode & 07777);
+    if (error) {
+        log_once(LOG_WARN, "hostfs", 5, "a file on the host keeps mode %o after an open: %s",
+                 (unsigned)(stat.stx_mode | wanted) & 07777, strerror(-error));
+    }
+    return fd;
+}
+
 int hostfs_open(struct inode *inode, struct file *file) {
     struct hostfs_file *host_file;
     struct host_handle *handle;
@@ -65,6 +93,9 @@ int hostfs_open(struct inode *inode, struct file *file) {
     }
     if (fd == -EPERM && (flags & O_NOATIME)) {
         fd = open_fd(inode, flags & ~O_NOATIME); /* the guest may, the kernel process may not */
+    }
+    if (fd == -EACCES) {
+        fd = open_denied(inode, flags);
     }
     if (fd < 0) {
         return fd;

@@ -229,7 +229,9 @@ int host_renameat2(int fromfd, const char *from, int tofd, const char *to, unsig
     if (!name_is_component(from) || !name_is_component(to)) {
         return -EINVAL;
     }
-    return renameat2(fromfd, from, tofd, to, flags) < 0 ? -errno : 0;
+    /* Not the libc's renameat2(): without flags that is renameat(), which the jail does not know.
+     */
+    return syscall(SYS_renameat2, fromfd, from, tofd, to, flags) < 0 ? -errno : 0;
 }
 
 int host_fchmod(int fd, mode_t mode) {
