@@ -16,7 +16,7 @@ export CC
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps-build deps-test deps-check demo test check check-format check-layering check-tidy check-clang \
+.PHONY: all help deps-build deps-test deps-check demo test check check-format check-layering check-docs check-tidy check-clang \
         check-unit check-sanitizers bench docs format install clean
 .SUFFIXES:
 
@@ -39,7 +39,7 @@ test: deps-test ## build and run every test
 	@$(MAKE) --no-print-directory all
 	@tests/run --build $(BUILD) -j $(JOBS) $(TESTS)
 
-check: deps-check check-format check-layering check-tidy check-sanitizers ## format, lint, layering, clang, sanitizers, tests
+check: deps-check check-format check-layering check-docs check-tidy check-sanitizers ## format, lint, layering, clang, sanitizers, tests
 	@$(MAKE) --no-print-directory test
 
 check-format: ## is every C file as clang-format leaves it?
@@ -47,6 +47,9 @@ check-format: ## is every C file as clang-format leaves it?
 
 check-layering: all ## do the folders of src/ depend only downwards, and who makes host calls?
 	@tools/check-layering --build $(BUILD)
+
+check-docs: ## does the documentation say what the source says?
+	@tools/check-docs
 
 check-clang: ## does clang build it without a warning?
 	@CC=clang $(MAKE) --no-print-directory BUILD=$(BUILD)-clang all
@@ -67,8 +70,9 @@ bench: deps-test ## measure beside native and the peers; writes docs/performance
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-release BUILDTYPE=release all
 	@bench/run --build $(BUILD)-release --json $(BUILD)-release/bench.json --markdown docs/performance.md
 
-docs: ## regenerate what is made from the source: docs/syscalls.md
+docs: ## regenerate what is made from the source: docs/syscalls.md, docs/locking.md
 	@tools/gen_syscalls.py markdown src/syscalls/syscalls.def src/syscalls/flags.def docs/syscalls.md
+	@tools/gen_locking.py src/base/lock_order.def src docs/locking.md
 
 format: ## clang-format every C file in place
 	@tools/check-format --fix
