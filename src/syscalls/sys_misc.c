@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/klog.h>
 #include <sys/random.h>
+#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
@@ -203,15 +204,26 @@ int64_t sys_arch_prctl(struct task *current, int op, unsigned long addr) {
 
 /*
  * rseq(2) is about what the host does to the guest's thread when it moves or interrupts it, so the
- * host thread is registered with the host. A fork inherits that, exec starts from a fresh process.
+ * host thread is registered with the host. A fork inherits that, exec starts from a fresh process;
+ * a thread is taken out before its memory may go (exit.c).
  */
 int64_t sys_rseq(struct task *current, struct user_address rseq, unsigned int rseq_len, int flags,
                  unsigned int sig) {
+    int64_t result;
+
     if (rseq.value >= USER_TASK_SIZE) {
         return -EFAULT;
     }
-    return host_thread_call(current->thread, SYS_rseq, rseq.value, rseq_len, (uint64_t)flags, sig,
-                            0, 0);
+    result = host_thread_call(current->thread, SYS_rseq, rseq.value, rseq_len, (uint64_t)flags, sig,
+                              0, 0);
+    if (result == 0) {
+        bool off = flags & RSEQ_FLAG_UNREGISTER;
+
+        current->rseq.address = off ? 0 : rseq.value;
+        current->rseq.size = rseq_len;
+        current->rseq.signature = sig;
+    }
+    return result;
 }
 
 /* ---- what only the owner of a machine may do: nobody here owns one ---- */

@@ -272,6 +272,10 @@ static void set_child_words(struct task *current, const struct clone_params *par
     if ((params->flags & (CLONE_VM | CLONE_VFORK)) == CLONE_VM) {
         task->signal_stack = (struct user_sigaltstack){.flags = SS_DISABLE};
     }
+    /* As the host does: a copy of the memory keeps its rseq area. */
+    if (!(params->flags & CLONE_VM)) {
+        task->rseq = current->rseq;
+    }
     if (params->flags & CLONE_PARENT_SETTID) {
         pid_t id = task->id;
 

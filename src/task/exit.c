@@ -10,6 +10,7 @@
 #include "task/task_internal.h"
 
 #include <linux/futex.h>
+#include <sys/rseq.h>
 #include <sys/syscall.h>
 
 #define ROBUST_LIST_LIMIT 2048 /* get_robust_list(2), Linux's include/uapi/linux/futex.h */
@@ -121,8 +122,20 @@ static void clear_child_tid(struct task *current) {
     }
 }
 
+/* The host writes into a registered rseq area whenever it moves the host thread, and kills the
+ * process when it cannot: it must not do so once the memory's other users think this task gone. */
+static void unregister_rseq(struct task *current) {
+    if (current->rseq.address && memory_manager_is_shared(current->mm)) {
+        (void)!host_thread_call(current->thread, SYS_rseq, current->rseq.address,
+                                current->rseq.size, RSEQ_FLAG_UNREGISTER, current->rseq.signature,
+                                0, 0);
+    }
+    current->rseq.address = 0;
+}
+
 void task_release_memory(struct task *current) {
     walk_robust_list(current);
+    unregister_rseq(current);
     clear_child_tid(current);
 }
 

@@ -229,6 +229,10 @@ struct task {
     struct user_address set_child_tid, clear_child_tid;
     struct user_address robust_list;
     uint64_t robust_list_size;
+    struct {
+        uint64_t address;
+        uint32_t size, signature;
+    } rseq; /* rseq(2), as its host thread is registered with the host; address 0: not */
     struct user_sigaltstack signal_stack;
     uint64_t timer_slack_ns; /* PR_SET_TIMERSLACK */
     uint32_t personality;    /* personality(2) */
