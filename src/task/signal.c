@@ -340,9 +340,25 @@ static bool deliverable_locked(struct task *task) {
            ((task->pending->set | group->pending->set) & ~task->signal_mask);
 }
 
+/* Signals that would only be forgotten do not count: no call should end for them. */
 bool signal_pending(struct task *current) {
-    LOCK_GUARD(&current->thread_group->signal_lock);
-    return deliverable_locked(current);
+    struct thread_group *group = current->thread_group;
+    kernel_sigset ready;
+
+    LOCK_GUARD(&group->signal_lock);
+    if (current->killed || group->exiting || group->stop_state != GROUP_RUNNING) {
+        return true;
+    }
+    ready = (current->pending->set | group->pending->set) & ~current->signal_mask;
+    for (; ready; ready &= ready - 1) {
+        int signal = __builtin_ctzll(ready) + 1;
+        struct user_sigaction action = signal_action_locked(group, signal);
+
+        if (!action_ignores(&action, signal)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- notifying ---- */
