@@ -36,6 +36,13 @@ int MUST_CHECK signalfd_set_mask(struct file *file, kernel_sigset mask);
 int MUST_CHECK pidfd_new(struct task *task, int flags, struct file **file);
 struct task *pidfd_task(struct file *file); /* owned; NULL: not a pidfd */
 
+/* inotify(7). `file` of add and remove must be one (file_is_inotify). add: the watch descriptor;
+ * `mask` with IN_MASK_ADD, IN_MASK_CREATE, IN_ONESHOT. -EEXIST, -ENOSPC; remove: -EINVAL. */
+int MUST_CHECK inotify_new(int flags, struct file **file);
+bool file_is_inotify(struct file *file);
+int MUST_CHECK inotify_add(struct file *file, struct inode *inode, uint32_t mask);
+int MUST_CHECK inotify_remove(struct file *file, int wd);
+
 int MUST_CHECK epoll_new(int flags, struct file **file);
 int MUST_CHECK epoll_control(struct file *epoll, int operation, struct file *target, int fd,
                              const struct epoll_event *event);

@@ -221,7 +221,13 @@ static void tell_deleted(struct dentry *dir, const char *name, struct inode *ino
     if (atomic_load(&inode->watch_count)) {
         bool last = inode_getattr(inode, &stat) || stat.nlink == 0 || is_dir;
 
-        fs_event(inode, last ? IN_DELETE_SELF : IN_ATTRIB, 0, NULL);
+        /* unlink changes the link count first, which is an event of its own. */
+        if (!is_dir) {
+            fs_event(inode, IN_ATTRIB, 0, NULL);
+        }
+        if (last) {
+            fs_event(inode, IN_DELETE_SELF, 0, NULL);
+        }
     }
 }
 

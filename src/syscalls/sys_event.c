@@ -1,7 +1,8 @@
 /*
- * eventfd(2), timerfd_create(2), signalfd(2), pidfd_open(2) and what goes with them.
+ * eventfd(2), timerfd_create(2), signalfd(2), pidfd_open(2), inotify(7) and what goes with them.
  */
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
@@ -198,4 +199,67 @@ int64_t sys_pidfd_getfd(struct task *current, int pidfd, int targetfd, unsigned 
     }
     wanted = fd_table_get(files, targetfd);
     return wanted ? install_file(current, wanted, O_CLOEXEC) : -EBADF;
+}
+
+int64_t sys_inotify_init1(struct task *current, int flags) {
+    struct file *file;
+    int error;
+
+    if (flags & ~(IN_CLOEXEC | IN_NONBLOCK)) {
+        return unsupported_flags("inotify_init1", (uint64_t)flags, IN_CLOEXEC | IN_NONBLOCK,
+                                 EINVAL);
+    }
+    error = inotify_new(flags, &file);
+    return error ? error : install_file(current, file, flags);
+}
+
+int64_t sys_inotify_init(struct task *current) {
+    return sys_inotify_init1(current, 0);
+}
+
+#define INOTIFY_MASK                                                                               \
+    (IN_ALL_EVENTS | IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK | IN_MASK_ADD | IN_MASK_CREATE | \
+     IN_ONESHOT | IN_ISDIR | IN_UNMOUNT | IN_Q_OVERFLOW | IN_IGNORED)
+
+int64_t sys_inotify_add_watch(struct task *current, int fd, struct user_address pathname,
+                              unsigned mask) {
+    struct file *file CLEANUP(file_put) = NULL;
+    struct path path CLEANUP(path_put) = {0};
+    char *name CLEANUP(free) = NULL;
+    struct walk walk = task_walk(current, NULL);
+    int error;
+
+    if (!(mask & IN_ALL_EVENTS) || ((mask & IN_MASK_ADD) && (mask & IN_MASK_CREATE))) {
+        return -EINVAL;
+    }
+    if (mask & ~(unsigned)INOTIFY_MASK) {
+        return unsupported_flags("inotify_add_watch", mask, INOTIFY_MASK, EINVAL);
+    }
+    file = fd_table_get(current->files, fd);
+    if (!file) {
+        return -EBADF;
+    }
+    if (!file_is_inotify(file)) {
+        return -EINVAL;
+    }
+    error = copy_path_from_user(current->thread, &name, pathname);
+    if (!error) {
+        error = path_lookup(&walk, name,
+                            (mask & IN_DONT_FOLLOW ? 0 : LOOKUP_FOLLOW) |
+                                (mask & IN_ONLYDIR ? LOOKUP_DIRECTORY : 0),
+                            &path);
+    }
+    if (!error) {
+        error = inode_permission(path.dentry->inode, MAY_READ, walk.creds);
+    }
+    return error ? error : inotify_add(file, path.dentry->inode, mask);
+}
+
+int64_t sys_inotify_rm_watch(struct task *current, int fd, int wd) {
+    struct file *file CLEANUP(file_put) = fd_table_get(current->files, fd);
+
+    if (!file) {
+        return -EBADF;
+    }
+    return file_is_inotify(file) ? inotify_remove(file, wd) : -EINVAL;
 }
