@@ -291,6 +291,9 @@ void hostfs_inode_release(struct inode *inode) {
     if (node->handle) {
         host_handle_put(node->handle);
     }
+    if (node->fresh) {
+        host_handle_put(node->fresh);
+    }
     if (node->parent) {
         inode_put(node->parent);
     }

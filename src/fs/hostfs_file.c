@@ -56,7 +56,8 @@ static int open_fd(struct inode *inode, int flags) {
 /*
  * The guest may (the VFS has checked) and the kernel process may not: a file of ours without the
  * owner's bits, just made with mode 0 or opened by the guest's root. We hold no capability over it,
- * but own it: the owner gets the bits for the time of the open. Nobody else gets any.
+ * but own it: the owner gets the bits for the time of the open. Nobody else gets any. Only in a
+ * writable tree: a read-only one is not touched, whatever the guest may.
  */
 static int open_denied(struct inode *inode, int flags) {
     struct host_handle *handle CLEANUP(host_handle_put) = hostfs_handle(inode);
@@ -81,10 +82,14 @@ static int open_denied(struct inode *inode, int flags) {
     return fd;
 }
 
-int hostfs_open(struct inode *inode, struct file *file) {
-    struct hostfs_file *host_file;
-    struct host_handle *handle;
-    int file_flags = atomic_load(&file->flags), flags = host_flags(inode, file_flags);
+/* The descriptor that made the file, for the open that made it; owned, or NULL. It is for both
+ * ways, which is what whoever makes a file may do with it. */
+static struct host_handle *take_fresh(struct inode *inode) {
+    LOCK_GUARD(&inode->sb->lock);
+    return STEAL(hostfs_node(inode)->fresh);
+}
+
+static struct host_handle *open_handle(struct inode *inode, int flags) {
     int fd = open_fd(inode, flags);
 
     if (fd == -EMFILE || fd == -ENFILE) {
@@ -94,13 +99,23 @@ int hostfs_open(struct inode *inode, struct file *file) {
     if (fd == -EPERM && (flags & O_NOATIME)) {
         fd = open_fd(inode, flags & ~O_NOATIME); /* the guest may, the kernel process may not */
     }
-    if (fd == -EACCES) {
+    if (fd == -EACCES && !inode->sb->read_only) {
         fd = open_denied(inode, flags);
     }
-    if (fd < 0) {
-        return fd;
+    return fd < 0 ? ERR_PTR(fd) : host_handle_new(fd);
+}
+
+int hostfs_open(struct inode *inode, struct file *file) {
+    struct hostfs_file *host_file;
+    struct host_handle *handle = take_fresh(inode);
+    int file_flags = atomic_load(&file->flags);
+
+    if (handle && ((file_flags & O_ACCMODE) == O_RDONLY || (file_flags & (O_SYNC | O_DSYNC)))) {
+        host_handle_put(STEAL(handle));
     }
-    handle = host_handle_new(fd);
+    if (!handle) {
+        handle = open_handle(inode, host_flags(inode, file_flags));
+    }
     if (IS_ERR(handle)) {
         return (int)PTR_ERR(handle);
     }

@@ -172,7 +172,31 @@ static int hostfs_mknod(struct inode *dir, const char *name, mode_t mode, dev_t 
 
 static int hostfs_create(struct inode *dir, const char *name, mode_t mode,
                          const struct credentials *creds, struct inode **child) {
-    return hostfs_mknod(dir, name, S_IFREG | (mode & 07777), 0, creds, child);
+    struct host_handle *handle CLEANUP(host_handle_put) = hostfs_handle(dir);
+    struct host_handle *made CLEANUP(host_handle_put) = NULL;
+    int fd, error = IS_ERR(handle) ? (int)PTR_ERR(handle) : check_mode(S_IFREG, mode);
+
+    if (error) {
+        return error;
+    }
+    fd = host_openat(handle->fd, name, O_CREAT | O_EXCL | O_RDWR | O_NOCTTY, mode & 07777);
+    if (fd < 0) {
+        return fd;
+    }
+    made = host_handle_new(fd);
+    if (IS_ERR(made)) {
+        return (int)PTR_ERR(made);
+    }
+    error = hostfs_new_child(dir, name, S_IFREG | (mode & 07777), creds, child);
+    if (!error) {
+        LOCK_GUARD(&dir->sb->lock);
+        struct hostfs_inode *node = hostfs_node(*child);
+
+        if (!node->fresh) {
+            node->fresh = STEAL(made);
+        }
+    }
+    return error;
 }
 
 static int hostfs_mkdir(struct inode *dir, const char *name, mode_t mode,

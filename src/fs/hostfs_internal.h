@@ -18,9 +18,11 @@ struct hostfs_inode {
     struct hostfs_inode *hash_next;
     struct inode *parent; /* owned; where it was last seen; NULL: the root, or it has no name */
     char *name;
-    struct host_handle *handle;  /* O_PATH, or NULL while it is not cached */
-    bool pinned;                 /* the handle is the only way to it: never evicted */
-    struct list_head lru_link;   /* on the super block's list while the handle may be evicted */
+    struct host_handle *handle; /* O_PATH, or NULL while it is not cached */
+    bool pinned;                /* the handle is the only way to it: never evicted */
+    struct host_handle *fresh;  /* of the open that made the file, for its first open: the mode of a
+                                   new file does not bind who makes it */
+    struct list_head lru_link;  /* on the super block's list while the handle may be evicted */
     struct list_head open_files; /* struct hostfs_file */
     bool stat_known;             /* exclusive and read-only: stat never changes */
     struct kstat stat;

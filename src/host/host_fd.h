@@ -45,7 +45,6 @@ int MUST_CHECK host_fstat(int fd, struct stat *stat);
 int MUST_CHECK host_fstatfs(int fd, struct statfs *stat);
 ssize_t MUST_CHECK host_readlinkat(int dirfd, const char *name, char *buffer, size_t size);
 ssize_t MUST_CHECK host_getdents64(int fd, void *buffer, size_t size);
-int MUST_CHECK host_faccessat(int dirfd, const char *name, int mode);
 int MUST_CHECK host_mkdirat(int dirfd, const char *name, mode_t mode);
 int MUST_CHECK host_mknodat(int dirfd, const char *name, mode_t mode, dev_t dev);
 int MUST_CHECK host_symlinkat(const char *target, int dirfd, const char *name);

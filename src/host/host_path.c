@@ -24,21 +24,8 @@
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
 #endif
-#ifndef SYS_getxattrat
-#define SYS_getxattrat 464
-#endif
-#ifndef SYS_listxattrat
-#define SYS_listxattrat 465
-#endif
-
-/* getxattrat(2)'s argument (Linux 6.13). */
-struct xattr_args_ {
-    uint64_t value;
-    uint32_t size, flags;
-};
-
 static _Atomic int proc_fd = -1; /* O_PATH of /proc/self/fd; -1: not open */
-static _Atomic bool no_openat2, no_fchmodat2, no_xattrat;
+static _Atomic bool no_openat2, no_fchmodat2;
 
 static int host_proc_fd_setup(void) {
     int fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -165,12 +152,6 @@ ssize_t host_readlinkat(int dirfd, const char *name, char *buffer, size_t size) 
     ssize_t length = readlinkat(dirfd, name, buffer, size);
 
     return length < 0 ? -errno : length;
-}
-
-int host_faccessat(int dirfd, const char *name, int mode) {
-    int flags = AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH);
-
-    return faccessat(dirfd, name, mode, flags) < 0 ? -errno : 0;
 }
 
 int host_mkdirat(int dirfd, const char *name, mode_t mode) {
@@ -308,8 +289,8 @@ int host_reopen(int fd, int flags) {
 }
 
 /*
- * Extended attributes of an O_PATH descriptor: by getxattrat(2) where the host has it; else the
- * file is opened for reading, which only regular files and directories can bear.
+ * Extended attributes of an O_PATH descriptor, for which Linux has no call: the file is opened for
+ * reading, which only regular files and directories can bear. One that we may not read has none.
  */
 static int reopen_for_xattr(int fd) {
     struct stat stat;
@@ -333,22 +314,10 @@ ssize_t host_getxattr(int fd, const char *name, void *value, size_t size) {
     if (length >= 0 || errno != EBADF) {
         return length < 0 ? -errno : length;
     }
-    if (!atomic_load_explicit(&no_xattrat, memory_order_relaxed)) {
-        struct xattr_args_ args = {.value = (uint64_t)(uintptr_t)value, .size = (uint32_t)size};
-
-        length = syscall(SYS_getxattrat, fd, "", AT_EMPTY_PATH, name, &args, sizeof(args));
-        if (length >= 0) {
-            return length;
-        }
-        if (!call_missing(errno)) {
-            return -errno;
-        }
-        atomic_store_explicit(&no_xattrat, true, memory_order_relaxed);
-    }
     int CLEANUP(host_fd) readable = reopen_for_xattr(fd);
 
     if (readable < 0) {
-        return readable;
+        return readable == -EACCES ? -ENODATA : readable;
     }
     length = fgetxattr(readable, name, value, size);
     return length < 0 ? -errno : length;
@@ -360,20 +329,10 @@ ssize_t host_listxattr(int fd, char *list, size_t size) {
     if (length >= 0 || errno != EBADF) {
         return length < 0 ? -errno : length;
     }
-    if (!atomic_load_explicit(&no_xattrat, memory_order_relaxed)) {
-        length = syscall(SYS_listxattrat, fd, "", AT_EMPTY_PATH, list, size);
-        if (length >= 0) {
-            return length;
-        }
-        if (!call_missing(errno)) {
-            return -errno;
-        }
-        atomic_store_explicit(&no_xattrat, true, memory_order_relaxed);
-    }
     int CLEANUP(host_fd) readable = reopen_for_xattr(fd);
 
     if (readable < 0) {
-        return readable;
+        return readable == -EACCES || readable == -EOPNOTSUPP ? 0 : readable;
     }
     length = flistxattr(readable, list, size);
     return length < 0 ? -errno : length;
