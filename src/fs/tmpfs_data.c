@@ -1,7 +1,7 @@
 /*
  * Contents of tmpfs files: first bytes in the kernel's memory, then a memfd.
  *
- * The move happens once, when the file outgrows SMALL_MAX, is mapped, or somebody needs a host
+ * The move happens once, when the file outgrows small_max(), is mapped, or somebody needs a host
  * descriptor of it; from then on the memfd is the contents, and its size and blocks are the host's
  * to tell, since guests change them without the kernel (maps, donated descriptors). inode->lock
  * guards the bytes and orders writes, so that O_APPEND and the size limit are exact; reads of a
@@ -11,7 +11,18 @@
 
 #include "fs/tmpfs_internal.h"
 
-#define SMALL_MAX 16384
+#define SMALL_MAX  16384
+#define SCARCE_MAX (16 << 20)
+
+static _Atomic unsigned memfd_count;
+
+/* How large a file may get without a descriptor: descriptors are worth more than memory when half
+ * of them is gone, since a guest can make any number of files. */
+static int64_t small_max(void) {
+    return atomic_load_explicit(&memfd_count, memory_order_relaxed) < host_fd_limit() / 2
+               ? SMALL_MAX
+               : SCARCE_MAX;
+}
 
 static struct super_block *_Atomic memory_sb; /* of tmpfs_file_new() */
 
@@ -34,6 +45,7 @@ void tmpfs_data_release(struct super_block *sb, struct tmpfs_data *data) {
     free(data->bytes);
     if (memfd >= 0) {
         (void)host_close(memfd);
+        atomic_fetch_sub(&memfd_count, 1);
     }
     if (data->memfd_read_only >= 0) {
         (void)host_close(data->memfd_read_only);
@@ -107,6 +119,7 @@ static int to_memfd_flags_locked(struct inode *inode, const char *name, unsigned
     }
     free(STEAL(data->bytes));
     data->capacity = 0;
+    atomic_fetch_add(&memfd_count, 1);
     atomic_store_explicit(&data->memfd, memfd, memory_order_release);
     return memfd;
 }
@@ -124,7 +137,7 @@ static int resize_small_locked(struct inode *inode, int64_t size) {
     int error;
 
     if ((size_t)size > data->capacity) {
-        size_t capacity = MIN(MAX((size_t)size, data->capacity * 2), (size_t)SMALL_MAX);
+        size_t capacity = MIN(MAX((size_t)size, data->capacity * 2), (size_t)SCARCE_MAX);
         char *bytes = realloc(data->bytes, capacity);
 
         if (!bytes) {
@@ -149,7 +162,7 @@ int tmpfs_data_truncate(struct inode *inode, int64_t size) {
     int error;
     LOCK_GUARD(&inode->lock);
 
-    if (atomic_load(&data->memfd) < 0 && size <= SMALL_MAX) {
+    if (atomic_load(&data->memfd) < 0 && size <= small_max()) {
         return resize_small_locked(inode, size);
     }
     error = to_memfd_locked(inode);
@@ -292,7 +305,7 @@ static ssize_t write_locked(struct inode *inode, const void *buffer, size_t size
     int memfd = atomic_load(&data->memfd);
     ssize_t count;
 
-    if (memfd < 0 && pos <= SMALL_MAX && (int64_t)size <= SMALL_MAX - pos) {
+    if (memfd < 0 && pos <= small_max() && (int64_t)size <= small_max() - pos) {
         int64_t end = pos + (int64_t)size;
         int error = end > data->size ? resize_small_locked(inode, end) : 0;
 
@@ -363,7 +376,7 @@ static int tmpfs_fallocate(struct file *file, int mode, int64_t offset, int64_t 
         return -EOPNOTSUPP;
     }
     lock_acquire(&inode->lock);
-    if (atomic_load(&data->memfd) < 0 && mode == 0 && offset + size <= SMALL_MAX) {
+    if (atomic_load(&data->memfd) < 0 && mode == 0 && offset + size <= small_max()) {
         if (offset + size > data->size) {
             error = resize_small_locked(inode, offset + size);
         }
