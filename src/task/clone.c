@@ -100,6 +100,9 @@ static pid_t vfork_wait(struct task *current) {
 
 static int check_namespaces(struct task *current, const char *call, uint64_t flags) {
     flags &= NAMESPACES;
+    if (flags == CLONE_NEWNS) {
+        return credentials_capable(current->creds, CAP_SYS_ADMIN) ? 0 : -EPERM;
+    }
     if (flags == 0) {
         return 0;
     }
@@ -198,6 +201,18 @@ static void child_cleanup(struct child *child) {
     }
 }
 
+/* A copy of the fs_context, with CLONE_NEWNS in a copy of the mount tree; ERR_PTR. */
+static struct fs_context *copy_fs(struct fs_context *fs, uint64_t flags) {
+    struct fs_context *copy = fs_context_fork(fs);
+    int error = !IS_ERR(copy) && (flags & CLONE_NEWNS) ? fs_context_unshare_mounts(copy) : 0;
+
+    if (error) {
+        fs_context_put(copy);
+        return ERR_PTR(error);
+    }
+    return copy;
+}
+
 /* The parts that need nothing of the host. */
 static int make_kernel_parts(struct task *current, uint64_t flags, struct child *child) {
     child->files =
@@ -205,7 +220,7 @@ static int make_kernel_parts(struct task *current, uint64_t flags, struct child 
     if (IS_ERR(child->files)) {
         return (int)PTR_ERR(STEAL(child->files));
     }
-    child->fs = flags & CLONE_FS ? fs_context_get(current->fs) : fs_context_fork(current->fs);
+    child->fs = flags & CLONE_FS ? fs_context_get(current->fs) : copy_fs(current->fs, flags);
     if (IS_ERR(child->fs)) {
         return (int)PTR_ERR(STEAL(child->fs));
     }
@@ -305,8 +320,8 @@ static int unshare_files(struct task *current) {
     return 0;
 }
 
-static int unshare_fs(struct task *current) {
-    struct fs_context *old = current->fs, *copy = fs_context_fork(old);
+static int unshare_fs(struct task *current, uint64_t flags) {
+    struct fs_context *old = current->fs, *copy = copy_fs(old, flags);
 
     if (IS_ERR(copy)) {
         return (int)PTR_ERR(copy);
@@ -341,8 +356,8 @@ int task_unshare(struct task *current, uint64_t flags) {
     if (flags & CLONE_FILES) {
         result = unshare_files(current);
     }
-    if (result == 0 && (flags & CLONE_FS)) {
-        result = unshare_fs(current);
+    if (result == 0 && (flags & (CLONE_FS | CLONE_NEWNS))) {
+        result = unshare_fs(current, flags);
     }
     return result;
 }
