@@ -320,6 +320,13 @@ static int tmpfs_statfs(struct super_block *sb, struct statfs *stat) {
     if (super->page_limit) {
         stat->f_blocks = super->page_limit;
         stat->f_bfree = stat->f_bavail = super->page_limit - MIN(used, super->page_limit);
+    } else {
+        /* What bounds it is the machine's memory; programs that look for room before they write
+         * must not see a full disk. */
+        uint64_t available;
+
+        stat->f_blocks = host_facts_memory(&available) / PAGE_SIZE;
+        stat->f_bfree = stat->f_bavail = available / PAGE_SIZE;
     }
     return 0;
 }

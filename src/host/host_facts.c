@@ -89,15 +89,19 @@ char *host_facts_cpu(const char *path) {
     return read_fact(cpu_dir, "/sys/devices/system/cpu", path);
 }
 
-uint64_t host_facts_memory(void) {
-    char *text = host_facts_proc("meminfo");
-    unsigned long long kilobytes = 0;
+static uint64_t meminfo_bytes(const char *text, const char *name) {
+    const char *line = text ? strstr(text, name) : NULL;
 
-    if (text) {
-        (void)sscanf(text, "MemTotal: %llu", &kilobytes);
-        free(text);
+    return line ? strtoull(line + strlen(name), NULL, 10) << 10 : 0;
+}
+
+uint64_t host_facts_memory(uint64_t *available) {
+    char *text CLEANUP(free) = host_facts_proc("meminfo");
+
+    if (available) {
+        *available = meminfo_bytes(text, "MemAvailable:");
     }
-    return kilobytes << 10;
+    return meminfo_bytes(text, "MemTotal:");
 }
 
 unsigned host_facts_cpu_count(void) {

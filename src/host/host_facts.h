@@ -17,8 +17,8 @@ void host_facts_setup(void);
 char *host_facts_proc(const char *name);
 /* A file below /sys/devices/system/cpu, likewise: "online", "cpu0/topology/core_id". */
 char *host_facts_cpu(const char *path);
-/* MemTotal in bytes; 0: the host does not tell. */
-uint64_t host_facts_memory(void);
+/* MemTotal, and MemAvailable unless NULL, in bytes; 0: the host does not tell. */
+uint64_t host_facts_memory(uint64_t *available);
 /* Processors that are online, at least 1. */
 unsigned host_facts_cpu_count(void);
 

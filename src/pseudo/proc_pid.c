@@ -152,7 +152,7 @@ static int oom_score_adj_store(const struct pseudo_node *node, struct file *file
 static int oom_score_show(const struct pseudo_node *node, struct text *text) {
     struct task *task CLEANUP(task_put) = pseudo_task(node);
     struct host_process *process CLEANUP(host_process_put) = NULL;
-    uint64_t resident, minor, major, total = host_facts_memory();
+    uint64_t resident, minor, major, total = host_facts_memory(NULL);
     int64_t score;
 
     if (!task) {

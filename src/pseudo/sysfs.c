@@ -257,11 +257,16 @@ static const struct pseudo_entry fs_entries[] = {
     PSEUDO_DIR("cgroup", 0555, .children = no_entries),
     {0},
 };
+static const struct pseudo_entry dev_entries[] = {
+    PSEUDO_DIR("block", 0555, .children = no_entries),
+    PSEUDO_DIR("char", 0555, .children = no_entries),
+    {0},
+};
 static const struct pseudo_entry root_entries[] = {
     PSEUDO_DIR("block", 0555, .children = no_entries),
     PSEUDO_DIR("bus", 0555, .children = no_entries),
     PSEUDO_DIR("class", 0555, .children = class_entries),
-    PSEUDO_DIR("dev", 0555, .children = no_entries),
+    PSEUDO_DIR("dev", 0555, .children = dev_entries),
     PSEUDO_DIR("devices", 0555, .children = devices_entries),
     PSEUDO_DIR("firmware", 0555, .children = no_entries),
     PSEUDO_DIR("fs", 0555, .children = fs_entries),

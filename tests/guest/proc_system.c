@@ -6,12 +6,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -370,6 +372,22 @@ TEST(shm_is_a_place_to_write) {
     close(fd);
     REQUIRE_OK(stat("/dev/shm", &st));
     CHECK_EQ(st.st_mode & 07777, 01777);
+}
+
+TEST(there_is_room) {
+    struct statfs root, shm;
+
+    REQUIRE_OK(statfs("/tmp", &root));
+    REQUIRE_OK(statfs("/dev/shm", &shm));
+    CHECK(root.f_blocks > 0 && root.f_bavail > 0);
+    CHECK(shm.f_blocks > 0 && shm.f_bavail > 0);
+    CHECK(root.f_bavail <= root.f_blocks);
+    CHECK_EQ(root.f_bsize, 4096);
+    REQUIRE_OK(statfs("/proc", &root));
+    CHECK_EQ(root.f_type, PROC_SUPER_MAGIC);
+    CHECK_EQ(root.f_blocks, 0);
+    REQUIRE_OK(statfs("/sys", &root));
+    CHECK_EQ(root.f_type, SYSFS_MAGIC);
 }
 
 TEST_MAIN()
