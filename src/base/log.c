@@ -21,6 +21,10 @@ void log_start(int fd, enum log_level level) {
     log_threshold = level;
 }
 
+int log_descriptor(void) {
+    return log_fd;
+}
+
 bool log_enabled(enum log_level level) {
     return level <= log_threshold;
 }

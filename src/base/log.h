@@ -13,6 +13,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /* Lines above `level` are dropped. `fd` is borrowed and stays open as long as the process. */
 void log_start(int fd, enum log_level level);
+int log_descriptor(void); /* borrowed */
 bool log_enabled(enum log_level level);
 void log_line(enum log_level level, const char *format, ...) PRINTF(2, 3);
 /* Once for each pair of `topic` (a static string) and `key`, however often it is called. */

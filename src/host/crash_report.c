@@ -14,6 +14,9 @@
 
 #define MAX_FRAMES 32
 
+/* In sanitizer builds: where their reports go; standard error leads nowhere in the kernel process. */
+__attribute__((weak)) void __sanitizer_set_report_fd(void *fd);
+
 static uintptr_t load_base;
 
 static int note_base(struct dl_phdr_info *info, size_t size, void *arg) {
@@ -42,6 +45,10 @@ void host_crash_report_start(void) {
                                .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER};
     void *frame;
 
+    if (__sanitizer_set_report_fd) {
+        __sanitizer_set_report_fd((void *)(intptr_t)log_descriptor());
+        return; /* they catch these signals themselves */
+    }
     dl_iterate_phdr(note_base, NULL);
     /* The first use loads the unwinder, which the jail would not let happen. */
     if (backtrace(&frame, 1) < 0) {

@@ -177,6 +177,16 @@ static const int write_calls[] = {
     452, /* fchmodat2, which libseccomp may not know yet */
 };
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/* The sanitizers' own run-time, in test builds. */
+static const int sanitizer_calls[] = {
+    SCMP_SYS(getpid),   SCMP_SYS(sigaltstack), SCMP_SYS(rt_sigaction),
+    SCMP_SYS(readlink), SCMP_SYS(prlimit64),   SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(sysinfo),  SCMP_SYS(nanosleep),   SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(prctl),    SCMP_SYS(stat),        SCMP_SYS(open),
+};
+#endif
+
 static int allow(scmp_filter_ctx filter, const int *list, size_t count) {
     for (size_t i = 0; i < count; i++) {
         int result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, list[i], 0);
@@ -198,6 +208,11 @@ static int install_filter(const struct host_jail *jail) {
         return -ENOMEM;
     }
     result = allow(filter, calls, ARRAY_SIZE(calls));
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    if (result == 0) {
+        result = allow(filter, sanitizer_calls, ARRAY_SIZE(sanitizer_calls));
+    }
+#endif
     if (result == 0 && jail->writable) {
         result = allow(filter, write_calls, ARRAY_SIZE(write_calls));
     }
