@@ -17,7 +17,7 @@ size_t tree_index(const struct mapping_tree *tree, uint64_t address) {
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (tree->rows[middle].end > address) {
+        if (tree_row(tree, middle)->end > address) {
             high = middle;
         } else {
             low = middle + 1;
@@ -29,30 +29,31 @@ size_t tree_index(const struct mapping_tree *tree, uint64_t address) {
 struct mapping *tree_find(const struct mapping_tree *tree, uint64_t address) {
     size_t i = tree_index(tree, address);
 
-    return i < tree->count && tree->rows[i].start <= address ? &tree->rows[i] : NULL;
+    return i < tree->count && tree_row(tree, i)->start <= address ? tree_row(tree, i) : NULL;
 }
 
 bool tree_overlaps(const struct mapping_tree *tree, uint64_t start, uint64_t end) {
     size_t i = tree_index(tree, start);
 
-    return i < tree->count && tree->rows[i].start < end;
+    return i < tree->count && tree_row(tree, i)->start < end;
 }
 
 uint64_t tree_mapped(const struct mapping_tree *tree, uint64_t start, uint64_t end) {
     uint64_t total = 0;
 
-    for (size_t i = tree_index(tree, start); i < tree->count && tree->rows[i].start < end; i++) {
-        total += MIN(tree->rows[i].end, end) - MAX(tree->rows[i].start, start);
+    for (size_t i = tree_index(tree, start); i < tree->count && tree_row(tree, i)->start < end;
+         i++) {
+        total += MIN(tree_row(tree, i)->end, end) - MAX(tree_row(tree, i)->start, start);
     }
     return total;
 }
 
 uint64_t tree_hole(const struct mapping_tree *tree, uint64_t start, uint64_t end) {
     for (size_t i = tree_index(tree, start); i < tree->count && start < end; i++) {
-        if (tree->rows[i].start > start) {
+        if (tree_row(tree, i)->start > start) {
             return start;
         }
-        start = tree->rows[i].end;
+        start = tree_row(tree, i)->end;
     }
     return MIN(start, end);
 }
@@ -71,17 +72,17 @@ uint64_t tree_gap(const struct mapping_tree *tree, uint64_t size, uint64_t align
 
     /* Rows from i on end above `high`; they matter where they (or their guard) reach below it. */
     for (size_t above = i; above < tree->count; above++) {
-        uint64_t start = mapping_guarded_start(&tree->rows[above]);
+        uint64_t start = mapping_guarded_start(tree_row(tree, above));
 
         if (start < top) {
             top = start;
         }
-        if (tree->rows[above].start >= high + STACK_GUARD) {
+        if (tree_row(tree, above)->start >= high + STACK_GUARD) {
             break;
         }
     }
     for (;;) {
-        uint64_t bottom = i > 0 ? MAX(tree->rows[i - 1].end, low) : low;
+        uint64_t bottom = i > 0 ? MAX(tree_row(tree, i - 1)->end, low) : low;
 
         if (top > bottom && top - bottom >= size) {
             uint64_t address = ALIGN_DOWN(top - size, align);
@@ -94,7 +95,7 @@ uint64_t tree_gap(const struct mapping_tree *tree, uint64_t size, uint64_t align
             return 0;
         }
         i--;
-        top = MIN(top, mapping_guarded_start(&tree->rows[i]));
+        top = MIN(top, mapping_guarded_start(tree_row(tree, i)));
     }
 }
 
@@ -102,7 +103,7 @@ int tree_edit_begin(struct mapping_tree *tree, struct tree_edit *edit, uint64_t 
                     uint64_t end) {
     size_t first = tree_index(tree, start), last = first;
 
-    while (last < tree->count && tree->rows[last].start < end) {
+    while (last < tree->count && tree_row(tree, last)->start < end) {
         last++;
     }
     *edit = (struct tree_edit){.capacity = ARRAY_SIZE(edit->few)};
@@ -116,14 +117,19 @@ int tree_edit_begin(struct mapping_tree *tree, struct tree_edit *edit, uint64_t 
     }
     if (tree->count + 8 > tree->capacity) {
         size_t capacity = (tree->count + 8) * 3 / 2;
-        struct mapping *rows = realloc(tree->rows, capacity * sizeof(*rows));
+        struct mapping *rows = calloc(capacity, sizeof(*rows));
 
         if (!rows) {
             tree_edit_end(edit);
             return -ENOMEM;
         }
+        for (size_t i = 0; i < tree->count; i++) {
+            rows[i] = *tree_row(tree, i);
+        }
+        free(tree->rows);
         tree->rows = rows;
         tree->capacity = capacity;
+        tree->gap = tree->count;
     }
     return 0;
 }
@@ -155,38 +161,54 @@ static void row_drop(struct tree_edit *edit, const struct mapping *row) {
     }
 }
 
+/* The free room goes to before row `at`: most changes come close to the one before. */
+static void rows_move_gap(struct mapping_tree *tree, size_t at) {
+    size_t room = tree->capacity - tree->count;
+    struct mapping *rows = tree->rows;
+
+    if (at < tree->gap) {
+        memmove(&rows[at + room], &rows[at], (tree->gap - at) * sizeof(*rows));
+    } else if (at > tree->gap) {
+        memmove(&rows[tree->gap], &rows[tree->gap + room], (at - tree->gap) * sizeof(*rows));
+    }
+    tree->gap = at;
+}
+
 static void rows_open(struct mapping_tree *tree, size_t at) {
     if (tree->count == tree->capacity) {
         panic("mapping tree: more rows than were reserved (%zu)", tree->capacity);
     }
-    memmove(&tree->rows[at + 1], &tree->rows[at], (tree->count - at) * sizeof(*tree->rows));
+    rows_move_gap(tree, at);
+    tree->gap++;
     tree->count++;
 }
 
 static void rows_close(struct mapping_tree *tree, size_t at, size_t count) {
-    memmove(&tree->rows[at], &tree->rows[at + count],
-            (tree->count - at - count) * sizeof(*tree->rows));
-    tree->count -= count;
+    if (count) {
+        rows_move_gap(tree, at);
+        tree->count -= count;
+    }
 }
 
 /* Makes `address` a border between rows. */
 static void tree_split(struct mapping_tree *tree, uint64_t address) {
-    struct mapping *row = tree_find(tree, address);
+    size_t i = tree_index(tree, address);
+    struct mapping *low, *high;
 
-    if (!row || row->start == address) {
+    if (i == tree->count || tree_row(tree, i)->start >= address) {
         return;
     }
-    size_t i = (size_t)(row - tree->rows);
-
     rows_open(tree, i);
-    row = &tree->rows[i];
-    if (row->object) {
-        memory_object_get(row->object);
-        row_count(row, 1);
-        row[1].offset += address - row->start;
+    low = tree_row(tree, i);
+    high = tree_row(tree, i + 1);
+    *low = *high;
+    if (low->object) {
+        memory_object_get(low->object);
+        row_count(low, 1);
+        high->offset += address - low->start;
     }
-    row->end = address;
-    row[1].start = address;
+    low->end = address;
+    high->start = address;
 }
 
 static bool rows_merge(const struct mapping *low, const struct mapping *high) {
@@ -201,11 +223,11 @@ static void tree_merge(struct mapping_tree *tree, struct tree_edit *edit, size_t
     size_t i = first > 0 ? first - 1 : 0;
 
     while (i + 1 < tree->count && i < last) {
-        struct mapping *row = &tree->rows[i];
+        struct mapping *row = tree_row(tree, i), *next = tree_row(tree, i + 1);
 
-        if (rows_merge(row, row + 1)) {
-            row->end = row[1].end;
-            row_drop(edit, row + 1);
+        if (rows_merge(row, next)) {
+            row->end = next->end;
+            row_drop(edit, next);
             rows_close(tree, i + 1, 1);
             last--;
         } else {
@@ -214,23 +236,65 @@ static void tree_merge(struct mapping_tree *tree, struct tree_edit *edit, size_t
     }
 }
 
+static unsigned size_class(uint64_t pages) {
+    unsigned class = 63 - (unsigned)__builtin_clzll(pages);
+
+    return MIN(class, (unsigned)TREE_SIZES - 1);
+}
+
+/* Rows before `at` went: what is free there may be more than was remembered. */
+static void gap_made(struct mapping_tree *tree, size_t at) {
+    uint64_t low = at > 0 ? tree_row(tree, at - 1)->end : 0;
+    uint64_t high = at < tree->count ? tree_row(tree, at)->start : UINT64_MAX;
+
+    for (unsigned class = 0; class <= size_class((high - low) >> PAGE_SHIFT); class ++) {
+        if (tree->full_above[class] && tree->full_above[class] < high) {
+            tree->full_above[class] = high;
+        }
+    }
+}
+
+uint64_t tree_gap_remembered(struct mapping_tree *tree, uint64_t size, uint64_t low,
+                             uint64_t high) {
+    uint64_t pages = size >> PAGE_SHIFT, full = tree->full_above[size_class(pages)], found;
+
+    if (full && full < high) {
+        high = MAX(full, low);
+    }
+    found = tree_gap(tree, size, PAGE_SIZE, low, high);
+    if (found) {
+        /* Nothing above it was large enough, so neither for any larger class. */
+        unsigned class = size_class(pages);
+
+        for (class += (pages & (pages - 1)) != 0; class < TREE_SIZES; class ++) {
+            if (!tree->full_above[class] || tree->full_above[class] > found + size) {
+                tree->full_above[class] = found + size;
+            }
+        }
+    }
+    return found;
+}
+
 void tree_remove(struct mapping_tree *tree, struct tree_edit *edit, uint64_t start, uint64_t end) {
     tree_split(tree, start);
     tree_split(tree, end);
 
     size_t first = tree_index(tree, start), last = first;
 
-    while (last < tree->count && tree->rows[last].start < end) {
-        row_drop(edit, &tree->rows[last++]);
+    while (last < tree->count && tree_row(tree, last)->start < end) {
+        row_drop(edit, tree_row(tree, last++));
     }
     rows_close(tree, first, last - first);
+    if (last > first) {
+        gap_made(tree, first);
+    }
 }
 
 void tree_insert(struct mapping_tree *tree, struct tree_edit *edit, const struct mapping *row) {
     size_t i = tree_index(tree, row->start);
 
     rows_open(tree, i);
-    tree->rows[i] = *row;
+    *tree_row(tree, i) = *row;
     row_count(row, 1);
     tree_merge(tree, edit, i, i + 1);
 }
@@ -242,8 +306,8 @@ void tree_update(struct mapping_tree *tree, struct tree_edit *edit, uint64_t sta
 
     size_t first = tree_index(tree, start), last = first;
 
-    for (; last < tree->count && tree->rows[last].start < end; last++) {
-        struct mapping *row = &tree->rows[last];
+    for (; last < tree->count && tree_row(tree, last)->start < end; last++) {
+        struct mapping *row = tree_row(tree, last);
 
         if (prot != -1 && prot != row->prot) {
             row_count(row, -1);
@@ -262,7 +326,7 @@ int tree_copy(struct mapping_tree *to, const struct mapping_tree *from, bool for
         return -ENOMEM;
     }
     for (size_t i = 0; i < from->count; i++) {
-        const struct mapping *row = &from->rows[i];
+        const struct mapping *row = tree_row(from, i);
 
         if (fork && (row->flags & MAPPING_DONTFORK)) {
             continue;
@@ -270,6 +334,7 @@ int tree_copy(struct mapping_tree *to, const struct mapping_tree *from, bool for
         struct mapping *copy = &to->rows[to->count++];
 
         *copy = *row;
+        to->gap = to->count;
         if (fork) {
             copy->flags &= ~MAP_LOCKED; /* mlock(2): locks are not inherited */
         }
@@ -283,9 +348,9 @@ int tree_copy(struct mapping_tree *to, const struct mapping_tree *from, bool for
 
 void tree_destroy(struct mapping_tree *tree) {
     for (size_t i = 0; i < tree->count; i++) {
-        row_count(&tree->rows[i], -1);
-        if (tree->rows[i].object) {
-            memory_object_put(tree->rows[i].object);
+        row_count(tree_row(tree, i), -1);
+        if (tree_row(tree, i)->object) {
+            memory_object_put(tree_row(tree, i)->object);
         }
     }
     free(tree->rows);

@@ -63,8 +63,8 @@ static bool advice_meets_locked(const struct memory_manager *mm, uint64_t start,
         return false;
     }
     for (size_t i = tree_index(&mm->tree, start);
-         i < mm->tree.count && mm->tree.rows[i].start < end; i++) {
-        if (mm->tree.rows[i].flags & MAP_LOCKED) {
+         i < mm->tree.count && tree_row(&mm->tree, i)->start < end; i++) {
+        if (tree_row(&mm->tree, i)->flags & MAP_LOCKED) {
             return true;
         }
     }
@@ -182,7 +182,7 @@ int memory_sync(struct memory_manager *mm, struct host_thread *thread, uint64_t 
         {
             LOCK_GUARD(&mm->lock);
             size_t i = tree_index(&mm->tree, at);
-            const struct mapping *row = i < mm->tree.count ? &mm->tree.rows[i] : NULL;
+            const struct mapping *row = i < mm->tree.count ? tree_row(&mm->tree, i) : NULL;
 
             if (!row || row->start >= end) {
                 return -ENOMEM;
@@ -260,8 +260,8 @@ static int lock_with_token(struct memory_manager *mm, struct host_thread *thread
 
         memory_totals_locked(mm, &totals);
         for (size_t i = tree_index(&mm->tree, start);
-             i < mm->tree.count && mm->tree.rows[i].start < end; i++) {
-            const struct mapping *row = &mm->tree.rows[i];
+             i < mm->tree.count && tree_row(&mm->tree, i)->start < end; i++) {
+            const struct mapping *row = tree_row(&mm->tree, i);
 
             if (row->flags & MAP_LOCKED) {
                 fresh -= MIN(row->end, end) - MAX(row->start, start);

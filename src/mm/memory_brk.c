@@ -30,7 +30,7 @@ static uint64_t brk_with_token(struct memory_manager *mm, struct host_thread *th
         int flags = mm->lock_future & MCL_FUTURE ? MAP_LOCKED : 0;
 
         if (memory_reserved(mm, old_end, end) ||
-            (next < mm->tree.count && mapping_guarded_start(&mm->tree.rows[next]) < end)) {
+            (next < mm->tree.count && mapping_guarded_start(tree_row(&mm->tree, next)) < end)) {
             return old;
         }
         if (mm->tree.count >= MAPPING_COUNT_MAX ||
@@ -66,7 +66,7 @@ static bool fault_with_token(struct memory_manager *mm, struct host_thread *thre
                              const struct memory_limits *limits, uint64_t address) {
     uint64_t page = ALIGN_DOWN(address, PAGE_SIZE);
     size_t i = tree_index(&mm->tree, page);
-    const struct mapping *row = i < mm->tree.count ? &mm->tree.rows[i] : NULL;
+    const struct mapping *row = i < mm->tree.count ? tree_row(&mm->tree, i) : NULL;
 
     if (!row || page < USER_MMAP_MIN) {
         return false;
@@ -83,9 +83,9 @@ static bool fault_with_token(struct memory_manager *mm, struct host_thread *thre
     if (row->end - page > limits->stack) {
         return false;
     }
-    if (i > 0 && mm->tree.rows[i - 1].prot != PROT_NONE &&
-        mm->tree.rows[i - 1].end + STACK_GUARD > page &&
-        !(mm->tree.rows[i - 1].flags & MAP_GROWSDOWN)) {
+    if (i > 0 && tree_row(&mm->tree, i - 1)->prot != PROT_NONE &&
+        tree_row(&mm->tree, i - 1)->end + STACK_GUARD > page &&
+        !(tree_row(&mm->tree, i - 1)->flags & MAP_GROWSDOWN)) {
         return false;
     }
     if (memory_may_expand(mm, limits, row->start - page, 0, row->prot, row->flags, row->kind)) {
@@ -102,7 +102,7 @@ bool memory_fault(struct memory_manager *mm, struct host_thread *thread,
         LOCK_GUARD(&mm->lock);
         size_t i = tree_index(&mm->tree, ALIGN_DOWN(address, PAGE_SIZE));
 
-        if (i == mm->tree.count || !(mm->tree.rows[i].flags & MAP_GROWSDOWN)) {
+        if (i == mm->tree.count || !(tree_row(&mm->tree, i)->flags & MAP_GROWSDOWN)) {
             return false;
         }
     }

@@ -156,6 +156,7 @@ int memory_change_begin(struct memory_manager *mm) {
     struct wait_entry entry = WAIT_ENTRY_INIT;
     int result = 0;
 
+    entry.exclusive = true;
     wait_queue_add(&mm->change_queue, &entry);
     while (!change_try(mm)) {
         if (wait_sleep(WAIT_FOREVER)) {
@@ -165,6 +166,10 @@ int memory_change_begin(struct memory_manager *mm) {
         }
     }
     wait_queue_remove(&entry);
+    if (result) {
+        /* The one wake for a free token may have come to this thread, which does not want it. */
+        wait_queue_wake_one(&mm->change_queue, 0);
+    }
     return result;
 }
 
@@ -173,7 +178,7 @@ void memory_change_end(struct memory_manager *mm) {
         LOCK_GUARD(&mm->lock);
         mm->changing = false;
     }
-    wait_queue_wake(&mm->change_queue, 0);
+    wait_queue_wake_one(&mm->change_queue, 0);
 }
 
 void memory_manager_set_layout(struct memory_manager *mm, const struct memory_layout *layout) {
@@ -210,7 +215,8 @@ void *memory_manager_program(struct memory_manager *mm) {
 bool memory_manager_fresh(struct memory_manager *mm) {
     LOCK_GUARD(&mm->lock);
     for (size_t i = 0; i < mm->tree.count; i++) {
-        if (mm->tree.rows[i].kind != MAPPING_VDSO && mm->tree.rows[i].kind != MAPPING_VVAR) {
+        if (tree_row(&mm->tree, i)->kind != MAPPING_VDSO &&
+            tree_row(&mm->tree, i)->kind != MAPPING_VVAR) {
             return false;
         }
     }
@@ -221,7 +227,7 @@ int memory_manager_walk(struct memory_manager *mm,
                         int (*fn)(const struct mapping *mapping, void *arg), void *arg) {
     LOCK_GUARD(&mm->lock);
     for (size_t i = 0; i < mm->tree.count; i++) {
-        int result = fn(&mm->tree.rows[i], arg);
+        int result = fn(tree_row(&mm->tree, i), arg);
 
         if (result) {
             return result;
@@ -236,7 +242,7 @@ size_t memory_manager_snapshot(struct memory_manager *mm, uint64_t from, struct 
     size_t first = tree_index(&mm->tree, from), copied = 0;
 
     for (; copied < count && first + copied < mm->tree.count; copied++) {
-        out[copied] = mm->tree.rows[first + copied];
+        out[copied] = *tree_row(&mm->tree, first + copied);
         if (out[copied].object) {
             memory_object_get(out[copied].object);
         }
@@ -247,7 +253,7 @@ size_t memory_manager_snapshot(struct memory_manager *mm, uint64_t from, struct 
 void memory_totals_locked(const struct memory_manager *mm, struct memory_totals *totals) {
     *totals = (struct memory_totals){0};
     for (size_t i = 0; i < mm->tree.count; i++) {
-        const struct mapping *row = &mm->tree.rows[i];
+        const struct mapping *row = tree_row(&mm->tree, i);
         uint64_t size = row->end - row->start;
 
         if (row->kind == MAPPING_STACK) {

@@ -48,27 +48,36 @@ int memory_may_expand(const struct memory_manager *mm, const struct memory_limit
     return 0;
 }
 
+static uint64_t choose_in(struct memory_manager *mm, uint64_t size, uint64_t align, uint64_t low,
+                          uint64_t high, bool usual) {
+    /* What is remembered about gaps holds for the region of all usual choices. */
+    if (usual && align == PAGE_SIZE) {
+        return tree_gap_remembered(&mm->tree, size, low, high);
+    }
+    return tree_gap(&mm->tree, size, align, low, high);
+}
+
 /* The gap search around the stub's range. */
-static uint64_t choose_between(const struct memory_manager *mm, uint64_t size, uint64_t align,
-                               uint64_t low, uint64_t high) {
+static uint64_t choose_between(struct memory_manager *mm, uint64_t size, uint64_t align,
+                               uint64_t low, uint64_t high, bool usual) {
     uint64_t found = 0;
 
     if (high <= low) {
         return 0;
     }
     if (mm->reserved_start >= high || mm->reserved_end <= low) {
-        return tree_gap(&mm->tree, size, align, low, high);
+        return choose_in(mm, size, align, low, high, usual);
     }
     if (mm->reserved_end < high) {
-        found = tree_gap(&mm->tree, size, align, MAX(low, mm->reserved_end), high);
+        found = choose_in(mm, size, align, MAX(low, mm->reserved_end), high, usual);
     }
     if (!found && mm->reserved_start > low) {
-        found = tree_gap(&mm->tree, size, align, low, MIN(high, mm->reserved_start));
+        found = choose_in(mm, size, align, low, mm->reserved_start, usual);
     }
     return found;
 }
 
-int64_t memory_choose(const struct memory_manager *mm, uint64_t hint, uint64_t size, uint64_t align,
+int64_t memory_choose(struct memory_manager *mm, uint64_t hint, uint64_t size, uint64_t align,
                       bool below_2g) {
     uint64_t found;
 
@@ -83,20 +92,20 @@ int64_t memory_choose(const struct memory_manager *mm, uint64_t hint, uint64_t s
         (!below_2g || hint + size <= 1UL << 31)) {
         size_t i = tree_index(&mm->tree, hint);
 
-        if (i == mm->tree.count || mapping_guarded_start(&mm->tree.rows[i]) >= hint + size) {
+        if (i == mm->tree.count || mapping_guarded_start(tree_row(&mm->tree, i)) >= hint + size) {
             return (int64_t)hint;
         }
     }
     if (below_2g) {
-        found = choose_between(mm, size, align, 1UL << 30, 1UL << 31);
+        found = choose_between(mm, size, align, 1UL << 30, 1UL << 31, false);
         if (!found) {
-            found = choose_between(mm, size, align, USER_MMAP_MIN, 1UL << 30);
+            found = choose_between(mm, size, align, USER_MMAP_MIN, 1UL << 30, false);
         }
         return found ? (int64_t)found : -ENOMEM;
     }
-    found = choose_between(mm, size, align, USER_MMAP_MIN, mm->layout.mmap_base);
+    found = choose_between(mm, size, align, USER_MMAP_MIN, mm->layout.mmap_base, true);
     if (!found) {
-        found = choose_between(mm, size, align, mm->layout.mmap_base, USER_TASK_SIZE);
+        found = choose_between(mm, size, align, mm->layout.mmap_base, USER_TASK_SIZE, false);
     }
     return found ? (int64_t)found : -ENOMEM;
 }
@@ -108,8 +117,8 @@ void memory_populate_token(struct memory_manager *mm, struct host_thread *thread
     size_t count = 0;
 
     for (size_t i = tree_index(&mm->tree, start);
-         i < mm->tree.count && mm->tree.rows[i].start < end; i++) {
-        const struct mapping *row = &mm->tree.rows[i];
+         i < mm->tree.count && tree_row(&mm->tree, i)->start < end; i++) {
+        const struct mapping *row = tree_row(&mm->tree, i);
         uint64_t from = MAX(row->start, start), to = MIN(row->end, end);
         bool write = (row->prot & PROT_WRITE) && (row->flags & MAP_PRIVATE);
 
@@ -205,8 +214,7 @@ int memory_map_anonymous_token(struct memory_manager *mm, struct host_thread *th
     return map_token(mm, thread, &row, flags & HOST_MAP_FLAGS);
 }
 
-static int64_t map_address(const struct memory_manager *mm, uint64_t address, uint64_t size,
-                           int flags) {
+static int64_t map_address(struct memory_manager *mm, uint64_t address, uint64_t size, int flags) {
     if (size > USER_TASK_SIZE) {
         return -ENOMEM;
     }
@@ -353,8 +361,8 @@ int memory_unmap_token(struct memory_manager *mm, struct host_thread *thread, ui
     if (!tree_overlaps(&mm->tree, start, end)) {
         return 0;
     }
-    if (first == last && mm->tree.rows[first].start < start && mm->tree.rows[first].end > end &&
-        mm->tree.count >= MAPPING_COUNT_MAX) {
+    if (first == last && tree_row(&mm->tree, first)->start < start &&
+        tree_row(&mm->tree, first)->end > end && mm->tree.count >= MAPPING_COUNT_MAX) {
         return -ENOMEM; /* would make one row more */
     }
     /* The stub is a hole to the guest: unmapping over it succeeds and spares it. */
@@ -412,7 +420,7 @@ static uint64_t protect_extent(const struct memory_manager *mm, uint64_t start, 
 
     *error = 0;
     for (size_t i = tree_index(&mm->tree, start); at < end; i++) {
-        const struct mapping *row = i < mm->tree.count ? &mm->tree.rows[i] : NULL;
+        const struct mapping *row = i < mm->tree.count ? tree_row(&mm->tree, i) : NULL;
 
         if (!row || row->start > at) {
             *error = -ENOMEM;
@@ -441,7 +449,8 @@ static int protect_with_token(struct memory_manager *mm, struct host_thread *thr
         if (!row) {
             size_t i = tree_index(&mm->tree, start);
 
-            row = i < mm->tree.count && mm->tree.rows[i].start < end ? &mm->tree.rows[i] : NULL;
+            row = i < mm->tree.count && tree_row(&mm->tree, i)->start < end ? tree_row(&mm->tree, i)
+                                                                            : NULL;
             if (!row) {
                 return -ENOMEM;
             }

@@ -221,7 +221,7 @@ static bool remap_room(const struct memory_manager *mm, uint64_t start, uint64_t
     size_t i = tree_index(&mm->tree, start);
 
     return end > start && end <= USER_TASK_SIZE && !memory_reserved(mm, start, end) &&
-           (i == mm->tree.count || mapping_guarded_start(&mm->tree.rows[i]) >= end);
+           (i == mm->tree.count || mapping_guarded_start(tree_row(&mm->tree, i)) >= end);
 }
 
 static int64_t remap_with_token(struct remap *remap) {

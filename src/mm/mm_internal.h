@@ -19,10 +19,19 @@
  * may need. References that they drop are collected in the edit and put by tree_edit_end(), which
  * the caller runs without the lock (the last put of a file may take locks ranked before MM).
  */
+#define TREE_SIZES 24 /* classes of gaps: 1, 2, 4 ... pages, the last 32 GiB and more */
+
 struct mapping_tree {
-    struct mapping *rows;
+    struct mapping *rows; /* through tree_row() only: the room that is free lies amid them */
     size_t count, capacity;
+    size_t gap; /* how many rows are before the free room */
+    /* No gap of 2^n pages or more lies above full_above[n] (0: not known) */
+    uint64_t full_above[TREE_SIZES];
 };
+
+static inline struct mapping *tree_row(const struct mapping_tree *tree, size_t i) {
+    return &tree->rows[i < tree->gap ? i : i + (tree->capacity - tree->count)];
+}
 struct tree_edit {
     struct memory_object **dead;
     size_t count, capacity;
@@ -42,6 +51,9 @@ uint64_t tree_hole(const struct mapping_tree *tree, uint64_t start, uint64_t end
  */
 uint64_t tree_gap(const struct mapping_tree *tree, uint64_t size, uint64_t align, uint64_t low,
                   uint64_t high);
+/* The same for pages, with what is remembered about gaps that are too small: for one region only,
+ * that is always searched from the same top (in parts, the upper one first). Token held. */
+uint64_t tree_gap_remembered(struct mapping_tree *tree, uint64_t size, uint64_t low, uint64_t high);
 /* Where the row's range begins for its neighbours below: its guard included. */
 uint64_t mapping_guarded_start(const struct mapping *row);
 
@@ -87,7 +99,7 @@ int MUST_CHECK memory_may_expand(const struct memory_manager *mm,
                                  const struct memory_limits *limits, uint64_t size, uint64_t freed,
                                  int prot, int flags, enum mapping_kind kind);
 /* An address for a mapping of `size` bytes, -ENOMEM as int64_t. The caller holds the token. */
-int64_t MUST_CHECK memory_choose(const struct memory_manager *mm, uint64_t hint, uint64_t size,
+int64_t MUST_CHECK memory_choose(struct memory_manager *mm, uint64_t hint, uint64_t size,
                                  uint64_t align, bool below_2g);
 /* Unmaps with the token held; the range is checked and page-aligned. */
 int MUST_CHECK memory_unmap_token(struct memory_manager *mm, struct host_thread *thread,
