@@ -21,28 +21,25 @@ fi
 
 # No user namespaces: refused by a limit of their own, in a namespace that may set it.
 if unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_user_namespaces' 2>/dev/null; then
-    less() { # MORE-LIMITS CMD...: runs CMD where these namespaces are refused
-        local limits=$1
-        shift
-        unshare --user --map-root-user sh -c 'for n in $0; do echo 0 >/proc/sys/user/max_${n}_namespaces; done; exec "$@"' \
-            "$limits" "$@"
-    }
+    # MORE-LIMITS CMD...: runs CMD where these namespaces are refused
+    less=(unshare --user --map-root-user sh -c 'for n in $0; do echo 0 >/proc/sys/user/max_${n}_namespaces; done; exec "$@"')
     for limits in user 'user pid' 'user net' 'user mnt' 'user pid mnt net ipc uts'; do
         checks=$((checks + 1))
-        out=$(less "$limits" ./starling run -- sh -c 'echo begun; (exit 3) & wait $!; echo $?; exit 4' 2>err)
+        out=$("${less[@]}" "$limits" ./starling run -- sh -c 'echo begun; (exit 3) & wait $!; echo $?; exit 4' 2>err)
         [ "$? $out" = "4 begun
 3" ] || fail "without $limits namespaces: $out; $(cat err)"
     done
     checks=$((checks + 1))
-    less 'user pid mnt net ipc uts' ./starling doctor >out 2>&1
+    "${less[@]}" 'user pid mnt net ipc uts' ./starling doctor >out 2>&1
     grep -q '^missing .*namespaces of their own\|^missing .*guests are held by the filter' out || fail "doctor does not tell: $(cat out)"
     grep -q 'Starling can run here, with a weaker boundary' out || fail "doctor's verdict: $(tail -1 out)"
     # Without a pid namespace nothing may stay behind either: the end of the first program, a kill of the launcher.
     checks=$((checks + 1))
     mkfifo gone
-    less 'user pid mnt net ipc uts' ./starling run -- sh -c 'sleep 1000 & exec sleep 1000' >gone 2>err &
+    "${less[@]}" 'user pid mnt net ipc uts' ./starling run -- sh -c 'echo ready; sleep 1000 & exec sleep 1000' >gone 2>err &
     pid=$!
     exec 6<gone
+    read -r line <&6
     kill -KILL "$pid"
     wait "$pid" 2>/dev/null
     timeout 10 cat <&6 >/dev/null || fail "a killed launcher without a pid namespace leaves guests behind"
