@@ -67,6 +67,7 @@ static const struct pseudo_entry no_entries[] = {{0}};
 static const struct pseudo_entry tty_entries[] = {
     PSEUDO_FILE("drivers", 0444,
                 .text = "/dev/tty             /dev/tty        5       0 system:/dev/tty\n"
+                        "/dev/console         /dev/console    5       1 system:console\n"
                         "/dev/ptmx            /dev/ptmx       5       2 system\n"
                         "pty_slave            /dev/pts      136 0-1048575 pty:slave\n"
                         "pty_master           /dev/ptm      128 0-1048575 pty:master\n"),
