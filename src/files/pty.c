@@ -616,6 +616,7 @@ static int pty_take_index(struct pty *pty) {
         if (!ptys[index]) {
             ptys[index] = pty;
             pty->index = index;
+            pty->tty.rdev = makedev(PTS_MAJOR, index);
             return 0;
         }
     }

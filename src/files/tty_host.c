@@ -13,7 +13,8 @@
 
 struct tty_host {
     struct tty tty;
-    int fd; /* owned */
+    dev_t host_rdev; /* the host\'s number of it; immutable */
+    int fd;          /* owned */
     struct poller_watch watch;
     _Atomic bool wants_output;
 };
@@ -207,7 +208,7 @@ static const struct tty_driver tty_host_driver = {
 
 static struct tty_host *tty_host_find(dev_t rdev) {
     LOCK_GUARD(&host_ttys_lock);
-    return outer && outer->tty.rdev == rdev && ref_tryget(&outer->tty.ref) ? outer : NULL;
+    return outer && outer->host_rdev == rdev && ref_tryget(&outer->tty.ref) ? outer : NULL;
 }
 
 static struct tty_host *tty_host_new(int fd, dev_t rdev) {
@@ -225,7 +226,8 @@ static struct tty_host *tty_host_new(int fd, dev_t rdev) {
         free(host);
         return ERR_PTR(own);
     }
-    tty_init(&host->tty, &tty_host_driver, rdev);
+    tty_init(&host->tty, &tty_host_driver, makedev(5, 1)); /* /dev/console */
+    host->host_rdev = rdev;
     host->fd = own;
     host->watch =
         (struct poller_watch){.fd = own, .fn = host_ready, .arg = host, .events = WATCH_INPUT};
