@@ -220,6 +220,8 @@ struct user_buffer {
 int MUST_CHECK user_buffer_import(struct host_thread *thread, struct user_buffer *buffer,
                                   struct user_address vec, size_t count);
 void user_buffer_single(struct user_buffer *buffer, struct user_address base, size_t size);
+/* As if the first `size` bytes (at most ->total) had been copied. */
+void user_buffer_skip(struct user_buffer *buffer, size_t size);
 void user_buffer_destroy(struct user_buffer *buffer);
 /* Copies the next `size` bytes (at most ->total) and moves on by what was copied; partial counts or
  * -EFAULT. */

@@ -183,6 +183,21 @@ void user_buffer_destroy(struct user_buffer *buffer) {
     buffer->total = 0;
 }
 
+void user_buffer_skip(struct user_buffer *buffer, size_t size) {
+    size = MIN(size, buffer->total);
+    buffer->total -= size;
+    while (size) {
+        size_t rest = MIN(buffer->vec[buffer->index].len - buffer->offset, size);
+
+        size -= rest;
+        buffer->offset += rest;
+        if (buffer->offset == buffer->vec[buffer->index].len) {
+            buffer->index++;
+            buffer->offset = 0;
+        }
+    }
+}
+
 /* Copies piece by piece: `piece` moves one part of guest memory, to or from data. */
 static ssize_t buffer_copy(struct host_thread *thread, struct user_buffer *buffer, char *data,
                            size_t size, bool to_guest) {

@@ -237,14 +237,19 @@ static int64_t transfer(struct task *current, int fd, struct user_buffer *buffer
                         bool write) {
     struct file *file CLEANUP(file_put) = get_file(current, fd, write ? FMODE_WRITE : FMODE_READ);
 
+    bool stream = write && !(file && file->mode & FMODE_SEEK);
+    size_t wanted = buffer->total;
+    int64_t result;
+
     if (!file) {
         return -EBADF;
     }
-    int64_t result =
-        write ? do_write(current, file, buffer, pos) : do_read(current, file, buffer, pos);
-
+    if (stream) {
+        user_buffer_skip(buffer, current->call.done);
+    }
+    result = write ? do_write(current, file, buffer, pos) : do_read(current, file, buffer, pos);
     task_count_io(current, write, result);
-    return result;
+    return stream ? task_call_progress(current, result, wanted) : result;
 }
 
 #define MAX_RW_COUNT 0x7ffff000ul /* read(2) NOTES */

@@ -386,6 +386,14 @@ static int64_t send_buffer(struct task *current, struct file *file, struct user_
     struct walk walk = task_walk(current, NULL);
     char few[2048], *bytes = few;
     bool stream = is_stream(file);
+    size_t wanted = data->total;
+
+    if (stream && current->call.done) {
+        /* What goes along with the bytes went with the first. */
+        user_buffer_skip(data, current->call.done);
+        control = NULL;
+    }
+
     size_t piece = stream ? MIN(data->total, (size_t)PIECE) : data->total;
     ssize_t result = 0;
     size_t done = 0;
@@ -423,7 +431,8 @@ static int64_t send_buffer(struct task *current, struct file *file, struct user_
         free(bytes);
     }
     /* What a later piece of a stream ran into is told by the next call. */
-    return done || result >= 0 ? (int64_t)done : result;
+    result = done || result >= 0 ? (ssize_t)done : result;
+    return stream ? task_call_progress(current, result, wanted) : result;
 }
 
 static int64_t do_sendmsg(struct task *current, struct file *file, const struct user_msghdr *header,

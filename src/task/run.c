@@ -80,13 +80,30 @@ static void resolve_restart(struct task *current, int64_t restart,
                             const struct user_sigaction *action) {
     struct user_regs *regs = host_thread_regs(current->thread);
 
-    if (restart == -ERESTARTNOINTR || (restart == -ERESTARTSYS && (action->flags & SA_RESTART))) {
+    if (current->call.done) {
+        regs->rax = current->call.done;
+    } else if (restart == -ERESTARTNOINTR ||
+               (restart == -ERESTARTSYS && (action->flags & SA_RESTART))) {
         regs->rax = (uint64_t)current->call.number;
         regs->rip -= SYSCALL_INSTRUCTION_SIZE;
         host_thread_regs_changed(current->thread);
     } else {
         regs->rax = (uint64_t)-EINTR;
     }
+}
+
+int64_t task_call_progress(struct task *current, int64_t result, size_t wanted) {
+    size_t before = current->call.done;
+
+    if (result < 0) {
+        return is_restart(result) || before == 0 ? result : (int64_t)before;
+    }
+    if (before + (size_t)result < wanted && waiter_interrupted(waiter_current()) &&
+        !signal_pending(current)) {
+        current->call.done = before + (size_t)result;
+        return -ERESTARTSYS;
+    }
+    return (int64_t)before + result;
 }
 
 static void restore_saved_mask(struct task *current) {
@@ -159,6 +176,7 @@ bool task_handle_call(struct task *current) {
     current->call.args[4] = regs->r8;
     current->call.args[5] = regs->r9;
     current->call.deadline = 0;
+    current->call.done = 0;
     current->call.restarting = false;
     do {
         int64_t result = dispatch_call(current, current->call.number, current->call.args);

@@ -247,6 +247,7 @@ struct task {
         uint64_t args[6];
         deadline_ns deadline; /* of a call with a relative timeout, kept over transparent restarts;
                                  0: not yet computed */
+        size_t done; /* bytes that earlier attempts of a transfer moved: task_call_progress */
         bool restarting;
     } call;
 
@@ -343,6 +344,13 @@ bool task_may_access(struct task *current, struct task *target);
 /* Deadline of a call with a relative timeout in ns (< 0: forever): computed once, kept when the
  * call is restarted unseen. */
 deadline_ns task_call_deadline(struct task *current, int64_t timeout_ns);
+/*
+ * For calls that block until all of their bytes have gone (write(2) and send(2) on pipes, stream
+ * sockets): an attempt that skipped call.done bytes of `wanted` in all returned `result`. Gives what
+ * the call returns: when only rest or a forgotten signal cut it short, a restart code, and the next
+ * attempt goes on behind call.done; a handler makes the guest see the partial count.
+ */
+int64_t task_call_progress(struct task *current, int64_t result, size_t wanted);
 
 /* ---- session.c ---- */
 
