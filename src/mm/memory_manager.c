@@ -80,7 +80,7 @@ struct memory_manager *memory_manager_new(struct host_aspace *aspace) {
     if (!mm) {
         return ERR_PTR(-ENOMEM);
     }
-    mm->layout.mmap_base = memory_random_mmap_base(8UL << 20);
+    mm->layout.mmap_base = memory_random_mmap_base(8UL << 20, true);
     int result = manager_add_vdso(mm);
 
     if (result) {

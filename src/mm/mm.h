@@ -165,11 +165,12 @@ struct memory_layout {
 };
 void memory_manager_set_layout(struct memory_manager *mm, const struct memory_layout *layout);
 void memory_manager_layout(struct memory_manager *mm, struct memory_layout *layout);
-/* Random values for ASLR, page-aligned where that makes sense: see aslr.c. */
-uint64_t memory_random_mmap_base(uint64_t stack_limit);
-uint64_t memory_random_pie_base(void);
-uint64_t memory_random_brk_gap(void);
-uint64_t memory_random_stack_top(void);
+/* Places for ASLR, page-aligned: see aslr.c. `random` false: the same each time (personality(2)
+ * ADDR_NO_RANDOMIZE). */
+uint64_t memory_random_mmap_base(uint64_t stack_limit, bool random);
+uint64_t memory_random_pie_base(bool random);
+uint64_t memory_random_brk_gap(bool random);
+uint64_t memory_random_stack_top(bool random);
 
 /* Calls fn for each mapping in ascending order with the tree's lock held; a non-zero result ends
  * the walk and is returned. */

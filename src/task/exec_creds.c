@@ -8,8 +8,13 @@
  */
 #include <linux/securebits.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 
 #include "task/exec_internal.h"
+
+/* What a program that gains rights may not inherit (Linux's include/linux/personality.h). */
+#define PER_CLEAR_ON_SETID                                                                         \
+    (READ_IMPLIES_EXEC | ADDR_NO_RANDOMIZE | ADDR_COMPAT_LAYOUT | MMAP_PAGE_ZERO)
 
 static bool may_gain(const struct exec *exec) {
     const struct mount *mount = exec->file->path.mount;
@@ -61,6 +66,11 @@ int exec_credentials(struct exec *exec) {
     }
     creds->securebits &= ~(unsigned)SECBIT_KEEP_CAPS;
     exec->secure = set_id || creds->euid != creds->uid || creds->egid != creds->gid;
+    exec->personality = exec->current->personality;
+    if (exec->secure) {
+        exec->personality &= ~(uint32_t)PER_CLEAR_ON_SETID;
+    }
+    exec->randomize = !(exec->personality & ADDR_NO_RANDOMIZE);
     exec->creds = STEAL(creds);
     return 0;
 }

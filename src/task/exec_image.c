@@ -161,7 +161,7 @@ static int place_image(struct exec *exec, const struct elf_image *image, uint64_
 
 static int plan_stack(struct exec *exec, const struct memory_segment *taken, size_t count,
                       struct memory_segment *stack) {
-    uint64_t top = memory_random_stack_top();
+    uint64_t top = memory_random_stack_top(exec->randomize);
     int64_t place =
         memory_place(exec->mm, top - exec->stack_size, exec->stack_size, PAGE_SIZE, taken, count);
 
@@ -189,9 +189,9 @@ static void set_layout(struct exec *exec) {
     layout->end_data = program->end_data + bias;
     if (program->position_independent && !exec->interpreter_file) {
         /* Loaded among the libraries, where a heap would soon run into something. */
-        brk = memory_random_pie_base();
+        brk = memory_random_pie_base(exec->randomize);
     }
-    layout->start_brk = ALIGN_UP(brk, PAGE_SIZE) + memory_random_brk_gap();
+    layout->start_brk = ALIGN_UP(brk, PAGE_SIZE) + memory_random_brk_gap(exec->randomize);
     layout->brk = layout->start_brk;
     exec->entry = exec->interpreter_file ? exec->interpreter.entry + exec->interpreter_bias
                                          : program->entry + bias;
@@ -221,12 +221,12 @@ int exec_map_program(struct exec *exec) {
         return -ENOMEM;
     }
     memory_manager_layout(exec->mm, &exec->layout);
-    exec->layout.mmap_base = memory_random_mmap_base(exec->stack_size);
+    exec->layout.mmap_base = memory_random_mmap_base(exec->stack_size, exec->randomize);
     memory_manager_set_layout(exec->mm, &exec->layout);
 
-    result =
-        place_image(exec, &exec->program, exec->interpreter_file ? memory_random_pie_base() : 0,
-                    segments, 0, &exec->program_bias);
+    result = place_image(exec, &exec->program,
+                         exec->interpreter_file ? memory_random_pie_base(exec->randomize) : 0,
+                         segments, 0, &exec->program_bias);
     if (result) {
         return result;
     }

@@ -26,6 +26,8 @@ struct exec {
     uint64_t string_bytes; /* argv, envp and the file name, NULs included */
 
     struct credentials *creds; /* owned: what the program runs with */
+    uint32_t personality;      /* of the new program */
+    bool randomize;            /* no ADDR_NO_RANDOMIZE in its personality */
     bool secure;               /* AT_SECURE: it gained rights */
 
     bool in_place; /* the first exec of the first task: its own process is still empty */

@@ -11,6 +11,7 @@
 #include <spawn.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -441,6 +442,28 @@ TEST(addresses_are_random) {
     }
     for (int k = 0; k < 4; k++)
         CHECK(seen[0][k] != seen[1][k] || seen[1][k] != seen[2][k]);
+}
+
+TEST(addresses_are_fixed_on_request) {
+    int pipes[2];
+    unsigned long seen[2][4] = {{0}};
+    for (int i = 0; i < 2; i++) {
+        char number[16];
+        CHECK_OK(pipe(pipes));
+        snprintf(number, sizeof number, "%d", pipes[1]);
+        pid_t pid = fork();
+        if (pid == 0) {
+            personality(ADDR_NO_RANDOMIZE);
+            execl(self, "child-name", "--child", "addresses", number, (char *)NULL);
+            _exit(126);
+        }
+        CHECK_CHILD_OK(pid);
+        CHECK_EQ(read(pipes[0], seen[i], sizeof seen[i]), (ssize_t)sizeof seen[i]);
+        close(pipes[0]);
+        close(pipes[1]);
+    }
+    CHECK_EQ(seen[0][2], seen[1][2]); /* the heap; AT_RANDOM stays random */
+    CHECK(seen[0][3] != seen[1][3]);
 }
 
 static int child_addresses(int argc, char **argv) {
