@@ -178,7 +178,7 @@ int memory_sync(struct memory_manager *mm, struct host_thread *thread, uint64_t 
      * dirty. The tree may change between two rows, as Linux's may while it drops its lock.
      */
     while (at < end) {
-        int fd = -1;
+        int prot = 0;
         {
             LOCK_GUARD(&mm->lock);
             size_t i = tree_index(&mm->tree, at);
@@ -195,10 +195,13 @@ int memory_sync(struct memory_manager *mm, struct host_thread *thread, uint64_t 
             }
             if ((flags & MS_SYNC) && row->object && (row->flags & MAP_SHARED)) {
                 object = memory_object_get(row->object);
-                fd = object->ops->host_fd(object, row->prot, true);
+                prot = row->prot;
             }
             at = row->end;
         }
+        /* With no lock held: the object may take its own, or make the descriptor. */
+        int fd = object ? object->ops->host_fd(object, prot, true) : -1;
+
         if (fd >= 0) {
             int error = host_fsync(fd, true);
 
