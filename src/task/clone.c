@@ -54,12 +54,6 @@ void task_vfork_done(struct task *current) {
     }
 }
 
-static bool is_killed(struct task *current) {
-    LOCK_GUARD(&current->thread_group->signal_lock);
-
-    return current->killed || current->thread_group->exiting;
-}
-
 /*
  * Waits until the child has its own memory or none. Signals stay pending: only a kill ends it
  * (vfork(2)). For rest the call is left and made again, with what it has done in
@@ -68,32 +62,21 @@ static bool is_killed(struct task *current) {
 static pid_t vfork_wait(struct task *current) {
     struct vfork_completion *completion = current->vfork_wait;
     struct wait_entry entry = WAIT_ENTRY_INIT;
-    pid_t result = completion->child;
-    bool interrupted = false;
+    int interrupted = 0;
 
     wait_queue_add(&completion->queue, &entry);
-    while (!atomic_load(&completion->done)) {
-        if (wait_sleep(WAIT_FOREVER) == 0) {
-            continue;
-        }
-        interrupted = true;
-        waiter_clear_interrupt(waiter_current());
-        if (is_killed(current)) {
-            break;
-        }
-        if (task_rest_wanted(current)) {
-            result = -ERESTARTNOINTR;
-            break;
-        }
+    while (!interrupted && !atomic_load(&completion->done)) {
+        interrupted = task_sleep_killable(current);
     }
     wait_queue_remove(&entry);
-    if (result != -ERESTARTNOINTR) {
+    atomic_store(&current->work, true); /* for the signals that were put off */
+    if (interrupted != -ERESTARTNOINTR) {
+        pid_t child = completion->child;
+
         vfork_completion_put(STEAL(current->vfork_wait));
+        return child;
     }
-    if (interrupted) {
-        atomic_store(&current->work, true);
-    }
-    return result;
+    return interrupted;
 }
 
 /* ---- checks ---- */

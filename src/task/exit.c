@@ -228,6 +228,20 @@ static bool is_killed(struct task *current) {
     return current->killed || current->thread_group->exiting;
 }
 
+int task_sleep_killable(struct task *current) {
+    if (wait_sleep(WAIT_FOREVER) == 0) {
+        return 0;
+    }
+    /* Cleared before looking, both: whoever finds `work` set does not notify again (rest.c). */
+    waiter_clear_interrupt(waiter_current());
+    atomic_store(&current->work, false);
+    if (is_killed(current)) {
+        return -EINTR;
+    }
+    /* The call is left, and made again. */
+    return task_rest_wanted(current) ? -ERESTARTNOINTR : 0;
+}
+
 /* Marks the others; false: this task is itself marked (another thread was first). */
 static bool kill_other_threads(struct task *current) {
     struct thread_group *group = current->thread_group;
@@ -247,7 +261,7 @@ static bool kill_other_threads(struct task *current) {
 }
 
 /* The only thread left takes the leader's place and id. */
-static int take_over_leader(struct task *current) {
+static void take_over_leader(struct task *current) {
     struct thread_group *group = current->thread_group;
     struct pid_table *pids = group->kernel->pids;
     struct task *old;
@@ -270,7 +284,6 @@ static int take_over_leader(struct task *current) {
     if (old) {
         task_put(old);
     }
-    return 0;
 }
 
 int task_become_only_thread(struct task *current) {
@@ -291,22 +304,15 @@ int task_become_only_thread(struct task *current) {
         if (count == 1) {
             break;
         }
-        if (wait_sleep(WAIT_FOREVER) == 0) {
-            continue;
-        }
-        waiter_clear_interrupt(waiter_current());
-        if (is_killed(current)) {
-            result = -EINTR;
-            break;
-        }
-        if (task_rest_wanted(current)) {
-            result = -ERESTARTNOINTR; /* the call is made again, and waits on */
+        result = task_sleep_killable(current);
+        if (result) {
             break;
         }
     }
     wait_queue_remove(&entry);
+    atomic_store(&current->work, true); /* for the signals that were put off */
     if (result == 0 && current->id != group->leader) {
-        result = take_over_leader(current);
+        take_over_leader(current);
     }
     return result;
 }

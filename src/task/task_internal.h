@@ -93,6 +93,12 @@ void task_drop_running(struct task *task);
 /* Out of the pid table and the kernel's list. pids_lock held for writing. */
 void task_leave_table_locked(struct task *task);
 
+/* ---- exit.c ---- */
+
+/* A sleep that no signal ends, only a kill (-EINTR) or rest (-ERESTARTNOINTR). 0: woken, look
+ * again. When the wait is over the caller sets `work`, for the signals that came meanwhile. */
+int MUST_CHECK task_sleep_killable(struct task *current);
+
 /* ---- clone.c ---- */
 
 /* Shared by a vfork child and its waiting parent. */
