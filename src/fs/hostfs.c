@@ -1,13 +1,13 @@
 /*
  * hostfs: a host directory as a file system.
  *
- * An inode stands for one host file, known by (device, inode number); while somebody holds it there
- * is only one, so hard links meet in it. It is reached by where it was last seen (parent inode and
- * name); an O_PATH descriptor is opened when one is needed and kept in a bounded list, so a tree of
- * ten thousands of files costs a fixed number of descriptors. Whatever is opened by name is checked
- * against the identity: another file under the name gives ESTALE, never another file's contents.
- * When the guest takes the last known name away (unlink, rename over it), the descriptor is opened
- * first and kept.
+ * An inode stands for one host file, known by device, inode number and time of birth; while
+ * somebody holds it there is only one, so hard links meet in it. It is reached by where it was last
+ * seen (parent inode and name); an O_PATH descriptor is opened when one is needed and kept in a
+ * bounded list, so a tree of ten thousands of files costs a fixed number of descriptors. Whatever
+ * is opened by name is checked against the identity: another file under the name gives ESTALE,
+ * never another file's contents. When the guest takes the last known name away (unlink, rename over
+ * it), the descriptor is opened first and kept.
  *
  * No host symlink is ever followed, and only regular files and directories are ever opened:
  * devices, FIFOs and sockets of the host are names with attributes. Opening such a node is the
@@ -73,8 +73,15 @@ void hostfs_kstat(const struct statx *from, struct kstat *to) {
     };
 }
 
+static struct statx_timestamp birth(const struct statx *stat) {
+    return stat->stx_mask & STATX_BTIME ? stat->stx_btime : (struct statx_timestamp){0};
+}
+
 bool hostfs_same(const struct hostfs_inode *node, const struct statx *stat) {
-    return node->ino == stat->stx_ino &&
+    struct statx_timestamp btime = birth(stat);
+
+    return node->ino == stat->stx_ino && node->btime.tv_sec == btime.tv_sec &&
+           node->btime.tv_nsec == btime.tv_nsec &&
            node->dev == makedev(stat->stx_dev_major, stat->stx_dev_minor) &&
            node->inode->type == (stat->stx_mode & S_IFMT);
 }
@@ -193,6 +200,7 @@ static struct inode *hostfs_inode_new(struct super_block *sb, const struct statx
     node->inode = inode;
     node->dev = makedev(stat->stx_dev_major, stat->stx_dev_minor);
     node->ino = stat->stx_ino;
+    node->btime = birth(stat);
     list_init(&node->lru_link);
     list_init(&node->open_files);
     if (super->exclusive && sb->read_only) {

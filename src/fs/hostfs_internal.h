@@ -14,6 +14,7 @@ struct hostfs_inode {
     struct inode *inode; /* weak: the inode whose private this is; immutable */
     dev_t dev;           /* on the host; immutable, like ino */
     ino_t ino;
+    struct statx_timestamp btime; /* zero where the host has none; hosts use inode numbers again */
     /* guarded by sb->lock */
     struct hostfs_inode *hash_next;
     struct inode *parent; /* owned; where it was last seen; NULL: the root, or it has no name */
