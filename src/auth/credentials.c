@@ -34,7 +34,9 @@ struct credentials *credentials_dup(const struct credentials *creds) {
     if (!copy) {
         return NULL;
     }
-    *copy = *creds;
+    /* All but the count, which other holders are changing. */
+    memcpy((char *)copy + sizeof(copy->ref), (const char *)creds + sizeof(creds->ref),
+           sizeof(*copy) - sizeof(copy->ref));
     ref_init(&copy->ref);
     copy->groups = NULL;
     if (creds->group_count) {
