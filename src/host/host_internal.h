@@ -130,6 +130,7 @@ struct zygote_setup {
     uint64_t map_start, map_end; /* lowest and highest mapping of this process */
     bool own_namespaces;
     bool death_signal; /* no pid namespace: guests must ask to die with us */
+    pid_t kernel_pid;
 };
 /* In the new process: never returns. Reports the listener's number through the shared page. */
 struct zygote_report {

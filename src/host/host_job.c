@@ -280,7 +280,7 @@ static int zygote_start(struct host_job *job, struct host_aspace *aspace,
 
 struct host_job *host_job_new(void) {
     struct host_job *job = host_job_new_mock();
-    struct zygote_setup setup = {.death_signal = getpid() != 1};
+    struct zygote_setup setup = {.death_signal = getpid() != 1, .kernel_pid = getpid()};
     struct zygote_report *report;
     struct host_aspace *aspace;
     int result;

@@ -51,8 +51,8 @@ struct stub_thread {
     uint32_t index;
     volatile uint32_t kicked; /* the reserved signal came while in the stub */
     uint32_t has_fsgsbase;
-    uint32_t death_signal; /* new processes must ask to die with the kernel process */
-    uint64_t unmap[4][2];  /* the zygote's first act: what to unmap (start, size) */
+    uint32_t kernel_pid;  /* the parent that new processes must ask to die with; 0: need not */
+    uint64_t unmap[4][2]; /* the zygote's first act: what to unmap (start, size) */
 };
 
 #define SLOT_DEAD   0u

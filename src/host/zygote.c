@@ -125,7 +125,7 @@ static struct stub_thread *prepare_thread(const struct zygote_setup *setup) {
     thread->stub_base = setup->stub_base;
     thread->control_fd = 0; /* moved there by close_inherited() */
     thread->has_fsgsbase = (getauxval(AT_HWCAP2) & 2) != 0;
-    thread->death_signal = setup->death_signal;
+    thread->kernel_pid = setup->death_signal ? (uint32_t)setup->kernel_pid : 0;
     set_range(thread, 0, 0, setup->stub_base);
     if (setup->vdso_start > stub_end) {
         set_range(thread, 1, stub_end, setup->vdso_start);
@@ -172,6 +172,9 @@ void zygote_main(const struct zygote_setup *setup, struct zygote_report *report)
     setsid();
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {
         fail(report, "prctl(PR_SET_PDEATHSIG)");
+    }
+    if (setup->death_signal && getppid() != setup->kernel_pid) {
+        _exit(1); /* it ended before we asked */
     }
     setrlimit(RLIMIT_CORE, &no_core);
     install_handlers(setup->stub_base);

@@ -24,6 +24,7 @@
 #define SYS_recvmsg         47
 #define SYS_close           3
 #define SYS_exit            60
+#define SYS_getppid         110
 #define SYS_sigaltstack     131
 #define SYS_prctl           157
 #define SYS_arch_prctl      158
@@ -252,7 +253,7 @@ static uint64_t prepare_child(struct stub_thread *thread, uint32_t index) {
     child->index = index;
     child->kicked = 0;
     child->has_fsgsbase = thread->has_fsgsbase;
-    child->death_signal = thread->death_signal;
+    child->kernel_pid = thread->kernel_pid;
     child->frame = NULL;
     if (!context) {
         return (uint64_t)child + STUB_STACK_SIZE - 512;
@@ -284,8 +285,12 @@ static void clone_thread(struct stub_thread *thread) {
 
 /* Where no pid namespace ends us with the kernel process, the host's parent-death signal does. */
 static void tie_to_kernel(const struct stub_thread *thread) {
-    if (thread->death_signal) {
+    if (thread->kernel_pid) {
         host_call(SYS_prctl, 1 /* PR_SET_PDEATHSIG */, 9 /* SIGKILL */, 0, 0);
+        /* It may have ended before we asked. */
+        if (host_call(SYS_getppid, 0, 0, 0, 0) != thread->kernel_pid) {
+            die();
+        }
     }
 }
 
