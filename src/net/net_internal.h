@@ -77,7 +77,12 @@ struct sock {
     struct linger linger;
     int priority, mark, receive_low;
     uint32_t other_options[8]; /* the family's own: values kept for getsockopt */
-    void *bound;               /* the family's: guarded by its name table's lock */
+    struct file *file;         /* weak; set once, followed only while in_flight > 0 */
+    /* scm.c's, guarded by its lists' lock */
+    struct list_head flight_link;
+    unsigned in_flight; /* messages that hold our file */
+    unsigned gc_index;  /* changed only by the one collector: place in its table + 1 */
+    void *bound;        /* the family's: guarded by its name table's lock */
     struct list_head bound_link;
     struct path bound_path; /* unix */
 };
@@ -118,10 +123,17 @@ void sock_purge(struct list_head *messages);
 uint32_t sock_poll_mask(struct sock *sock);
 int sock_take_error(struct sock *sock);
 
-/* scm.c: how many files are on their way; -ETOOMANYREFS. */
-int MUST_CHECK files_in_flight_add(size_t count);
-void files_in_flight_drop(struct file **files, size_t count); /* and puts them */
-void files_in_flight_cancel(size_t count);                    /* they are not under way any more */
+/*
+ * scm.c: files in flight. `charge` counts them against the limit before they are sent
+ * (-ETOOMANYREFS); `begin` says that they are in a message now, `end` that they are not any more.
+ * begin, and end where a message is taken out of a queue, are called with flight_gate read-held.
+ */
+extern struct rwlock flight_gate;
+int MUST_CHECK files_in_flight_charge(size_t count);
+void files_in_flight_cancel(size_t count);
+void files_in_flight_begin(struct file **files, size_t count);
+void files_in_flight_end(struct file **files, size_t count);  /* and cancels the charge */
+void files_in_flight_drop(struct file **files, size_t count); /* end, and puts them */
 
 /* inet.c: rewrites a name for the other Internet family (IPv4 as ::ffff:a.b.c.d and back). */
 void inet_adapt_name(int family, struct socket_address *address);

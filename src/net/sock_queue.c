@@ -74,10 +74,9 @@ static bool address_equal(const struct socket_address *a, const struct socket_ad
 }
 
 /* Puts it into the receiver's queue if there is room: 0, -EAGAIN, -EPIPE, -ECONNREFUSED, -EPERM. */
-static int queue_message(struct sock *to, struct sending *sending, struct message *message,
-                         size_t limit) {
+static int queue_message_locked(struct sock *to, struct sending *sending, struct message *message,
+                                size_t limit) {
     struct socket_control *control = sending->control;
-    LOCK_GUARD(&to->lock);
 
     if (to->dead) {
         return sock_is_connection(to) ? -EPIPE : -ECONNREFUSED;
@@ -101,10 +100,28 @@ static int queue_message(struct sock *to, struct sending *sending, struct messag
         message->control.files = STEAL(control->files);
         message->control.file_count = control->file_count;
         control->file_count = 0;
+        files_in_flight_begin(message->control.files, message->control.file_count);
     }
     list_add_tail(&message->link, &to->messages);
     to->queued += message_cost(message);
     return 0;
+}
+
+static int queue_message(struct sock *to, struct sending *sending, struct message *message,
+                         size_t limit) {
+    bool files = sending->control && sending->control->files;
+    int result;
+
+    if (files) {
+        rwlock_read_acquire(&flight_gate);
+    }
+    lock_acquire(&to->lock);
+    result = queue_message_locked(to, sending, message, limit);
+    lock_release(&to->lock);
+    if (files) {
+        rwlock_read_release(&flight_gate);
+    }
+    return result;
 }
 
 static ssize_t broken_pipe(int flags) {
@@ -331,7 +348,7 @@ ssize_t sock_send(struct sock *sock, const void *data, size_t size, int flags,
     }
     sending.creds = control && control->has_creds ? control->creds : sock_current_creds(false);
     if (in_flight) {
-        int error = files_in_flight_add(in_flight);
+        int error = files_in_flight_charge(in_flight);
 
         if (error) {
             return error;
@@ -382,7 +399,7 @@ static void take_control_locked(struct receiving *receiving, struct message *mes
         return; /* nowhere to put them: they go with the message */
     }
     if (!peeks(receiving)) {
-        files_in_flight_cancel(message->control.file_count);
+        files_in_flight_end(message->control.files, message->control.file_count);
         control->files = STEAL(message->control.files);
         control->file_count = message->control.file_count;
         message->control.file_count = 0;
@@ -464,9 +481,8 @@ static void take_stream_locked(struct receiving *receiving) {
 }
 
 /* One look: 1: done; 0: nothing there, wait; -errno. */
-static int receive_look(struct receiving *receiving) {
+static int receive_look_locked(struct receiving *receiving) {
     struct sock *sock = receiving->sock;
-    LOCK_GUARD(&sock->lock);
 
     if (sock_is_connection(sock) && sock->state != SOCK_CONNECTED) {
         if (sock->state == SOCK_LISTENING || sock->family == &unix_family) {
@@ -497,6 +513,23 @@ static int receive_look(struct receiving *receiving) {
         return -error;
     }
     return (sock->shut & SHUT_RECEIVE) ? 1 : 0;
+}
+
+static int receive_look(struct receiving *receiving) {
+    struct sock *sock = receiving->sock;
+    bool files = sock->family == &unix_family;
+    int result;
+
+    if (files) {
+        rwlock_read_acquire(&flight_gate);
+    }
+    lock_acquire(&sock->lock);
+    result = receive_look_locked(receiving);
+    lock_release(&sock->lock);
+    if (files) {
+        rwlock_read_release(&flight_gate);
+    }
+    return result;
 }
 
 ssize_t sock_receive(struct sock *sock, void *buffer, size_t size, int *flags,

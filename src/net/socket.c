@@ -30,6 +30,7 @@ struct sock *sock_new(const struct family *family, int type, int protocol) {
     list_init(&sock->backlog);
     list_init(&sock->backlog_link);
     list_init(&sock->bound_link);
+    list_init(&sock->flight_link);
     sock->send_buffer = sock->receive_buffer = SOCK_BUFFER_DEFAULT;
     sock->receive_low = 1;
     sock->owner = sock_current_creds(true);
@@ -276,6 +277,7 @@ int sock_file_new(struct sock *sock, int flags, struct file **file) {
                                O_RDWR | (flags & SOCK_NONBLOCK), file);
     if (!error) {
         (*file)->inode->ino = ino; /* nobody else knows it yet */
+        sock->file = *file;
     }
     return error;
 }

@@ -103,7 +103,7 @@ static int send_fd(int to, int fd, int copies) {
     return (int)sendmsg(to, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* Sockets that hold themselves and each other: nobody can ever receive them. They are bounded. */
+/* Sockets that hold each other: nobody can ever receive them. */
 static void sockets_in_flight(void) {
     int s[2], lost = 0;
 
@@ -119,9 +119,7 @@ static void sockets_in_flight(void) {
         }
         lost++;
     }
-    /* Either they are collected, or the limit of files in flight stops it. */
-    MUST(lost == 20000 || errno == ETOOMANYREFS);
-    printf("%d pairs lost in flight\n", lost);
+    MUST(lost == 20000); /* collected again and again: else the limit had stopped it */
 }
 
 static void sizes(void) {
