@@ -51,8 +51,8 @@ struct run_options {
     bool stats;
     int64_t timeout_ns;     /* 0: none */
     int64_t pause_every_ns; /* 0: never */
-    uint64_t memory_bytes; /* 0: no limit */
-    size_t pids;           /* 0: no limit */
+    uint64_t memory_bytes;  /* 0: no limit */
+    size_t pids;            /* 0: no limit */
     bool tty;
     char **program; /* argv of the guest, NULL-terminated */
 };
