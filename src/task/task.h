@@ -78,12 +78,12 @@ struct kernel {
     char hostname[65], domainname[65]; /* guarded by lock */
     int64_t boot_time_ns;              /* CLOCK_BOOTTIME at start; immutable */
     struct wait_queue idle;            /* announced when the last task is gone */
-    /* The world outside, as the parent of the first process; set before that runs. init_stopped (may
-     * be NULL) hears of a job-control stop, with pids_lock held. */
+    /* The world outside, as the parent of the first process; set before that runs. init_stopped
+     * (may be NULL) hears of a job-control stop, with pids_lock held. */
     void (*init_stopped)(int signal);
     bool init_can_be_continued; /* the launcher is a job of a shell: no orphaned process group */
-    _Atomic int init_status;           /* wait status of the first process, once it has exited */
-    struct rest *rest;                 /* rest.c */
+    _Atomic int init_status;    /* wait status of the first process, once it has exited */
+    struct rest *rest;          /* rest.c */
 };
 /* ERR_PTR. Takes a reference of job. */
 struct kernel *kernel_new(struct host_job *job, const char *name);
@@ -156,7 +156,7 @@ struct thread_group {
     /* guarded by signal_lock: the changes that wait4(2) has not reported yet. stop_reported is
      * false from a stop until a wait consumed it; continued true from a SIGCONT until then. */
     bool continued, stop_reported;
-    int exit_signal;   /* what the parent gets: SIGCHLD; guarded by pids_lock */
+    int exit_signal; /* what the parent gets: SIGCHLD; guarded by pids_lock */
 
     struct rlimits rlimits;
     struct posix_timers *timers; /* timers.c; owned */
@@ -168,7 +168,7 @@ struct thread_group {
     struct io_counts {
         uint64_t read_bytes, written_bytes; /* by read(2), write(2) and the like */
         uint64_t reads, writes;             /* such calls */
-    } dead_io;             /* of threads that have gone; guarded by signal_lock */
+    } dead_io;                              /* of threads that have gone; guarded by signal_lock */
     bool accounted;        /* guarded by signal_lock: dead_usage holds what `process` used */
     int64_t start_time_ns; /* CLOCK_BOOTTIME */
     _Atomic int oom_score_adj, dumpable;
@@ -346,9 +346,9 @@ bool task_may_access(struct task *current, struct task *target);
 deadline_ns task_call_deadline(struct task *current, int64_t timeout_ns);
 /*
  * For calls that block until all of their bytes have gone (write(2) and send(2) on pipes, stream
- * sockets): an attempt that skipped call.done bytes of `wanted` in all returned `result`. Gives what
- * the call returns: when only rest or a forgotten signal cut it short, a restart code, and the next
- * attempt goes on behind call.done; a handler makes the guest see the partial count.
+ * sockets): an attempt that skipped call.done bytes of `wanted` in all returned `result`. Gives
+ * what the call returns: when only rest or a forgotten signal cut it short, a restart code, and the
+ * next attempt goes on behind call.done; a handler makes the guest see the partial count.
  */
 int64_t task_call_progress(struct task *current, int64_t result, size_t wanted);
 
@@ -426,8 +426,9 @@ void signal_pending_sets(struct task *task, kernel_sigset *own, kernel_sigset *s
 /* For /proc/PID/status: the sets of ignored and of caught signals, and how many are queued. */
 void signal_get_sets(struct thread_group *group, kernel_sigset *ignored, kernel_sigset *caught);
 size_t signal_queued(struct thread_group *group);
-/* --strace's printers; set once at start. `trace`: a task takes the signal, no lock held. `dropped`:
- * it is ignored and forgotten when it is sent; called with locks up to SIGHAND, must not sleep. */
+/* --strace's printers; set once at start. `trace`: a task takes the signal, no lock held.
+ * `dropped`: it is ignored and forgotten when it is sent; called with locks up to SIGHAND, must not
+ * sleep. */
 typedef void signal_trace_fn(struct task *task, const struct signal_info *info);
 typedef void signal_dropped_fn(pid_t task, const struct signal_info *info);
 void signal_set_trace(signal_trace_fn *trace, signal_dropped_fn *dropped);
@@ -568,9 +569,9 @@ static inline void task_count_io(struct task *current, bool write, int64_t resul
     _Atomic uint64_t *calls = write ? &current->io_writes : &current->io_reads;
 
     if (result > 0) {
-        atomic_store_explicit(
-            bytes, atomic_load_explicit(bytes, memory_order_relaxed) + (uint64_t)result,
-            memory_order_relaxed);
+        atomic_store_explicit(bytes,
+                              atomic_load_explicit(bytes, memory_order_relaxed) + (uint64_t)result,
+                              memory_order_relaxed);
     }
     atomic_store_explicit(calls, atomic_load_explicit(calls, memory_order_relaxed) + 1,
                           memory_order_relaxed);

@@ -1,7 +1,7 @@
 /*
- * task_wait: wait4(2) and waitid(2). A parent looks through its zombies and children under pids_lock;
- * whatever changes in a child wakes the parent's child_wait. Taking a zombie ends its record: what
- * it used becomes the parent's children_usage, its id is free again.
+ * task_wait: wait4(2) and waitid(2). A parent looks through its zombies and children under
+ * pids_lock; whatever changes in a child wakes the parent's child_wait. Taking a zombie ends its
+ * record: what it used becomes the parent's children_usage, its id is free again.
  */
 #include "task/task_internal.h"
 
