@@ -211,6 +211,11 @@ int fd_table_install(struct fd_table *table, struct file *file, int minimum, int
     return fd;
 }
 
+bool fd_table_has_room(struct fd_table *table, int limit) {
+    LOCK_GUARD(&table->lock);
+    return find_free_locked(table, 0) < limit;
+}
+
 int fd_table_replace(struct fd_table *table, int fd, struct file *file, int limit,
                      bool close_on_exec) {
     struct file *old = NULL;

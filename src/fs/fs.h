@@ -517,8 +517,8 @@ ssize_t MUST_CHECK file_read(struct file *file, void *buffer, size_t size);
 ssize_t MUST_CHECK file_write(struct file *file, const void *buffer, size_t size);
 ssize_t MUST_CHECK file_pread(struct file *file, void *buffer, size_t size, int64_t pos);
 ssize_t MUST_CHECK file_pwrite(struct file *file, const void *buffer, size_t size, int64_t pos);
-/* One step of the above. pos: &file->pos, with pos_lock held by the caller; the caller's own; or NULL
- * for a file without FMODE_SEEK. */
+/* One step of the above. pos: &file->pos, with pos_lock held by the caller; the caller's own; or
+ * NULL for a file without FMODE_SEEK. */
 ssize_t MUST_CHECK file_read_at(struct file *file, void *buffer, size_t size, int64_t *pos);
 ssize_t MUST_CHECK file_write_at(struct file *file, const void *buffer, size_t size, int64_t *pos);
 int64_t MUST_CHECK file_llseek(struct file *file, int64_t offset, int whence);
@@ -563,6 +563,8 @@ struct file *fd_table_get(struct fd_table *table, int fd);
  * Takes its own reference. */
 int MUST_CHECK fd_table_install(struct fd_table *table, struct file *file, int minimum, int limit,
                                 bool close_on_exec);
+/* Is a number below `limit` free just now? */
+bool fd_table_has_room(struct fd_table *table, int limit);
 /* dup2/dup3: puts file at fd, closing what was there (the closed file is flushed). */
 int MUST_CHECK fd_table_replace(struct fd_table *table, int fd, struct file *file, int limit,
                                 bool close_on_exec);

@@ -103,7 +103,19 @@ static int64_t set_file_flags(struct task *current, struct file *file, int flags
     return 0;
 }
 
-static int64_t record_lock(struct task *current, struct file *file, int command,
+/* Closed by another thread while the lock was taken: that close found no lock to let go, and no
+ * later one would. */
+static int64_t check_still_open(struct task *current, int fd, struct file *file) {
+    struct file *now CLEANUP(file_put) = fd_table_get(current->files, fd);
+
+    if (now == file) {
+        return 0;
+    }
+    file_locks_release(file, current->files);
+    return -EBADF;
+}
+
+static int64_t record_lock(struct task *current, int fd, struct file *file, int command,
                            struct user_address argument) {
     bool open_file = command == F_OFD_GETLK || command == F_OFD_SETLK || command == F_OFD_SETLKW;
     struct flock lock;
@@ -119,6 +131,9 @@ static int64_t record_lock(struct task *current, struct file *file, int command,
                              open_file ? -1 : task_get_pid(current), command, &lock);
     if (result == 0 && (command == F_GETLK || command == F_OFD_GETLK)) {
         result = put_user(current->thread, lock, argument);
+    }
+    if (result == 0 && (command == F_SETLK || command == F_SETLKW) && lock.l_type != F_UNLCK) {
+        result = check_still_open(current, fd, file);
     }
     return result;
 }
@@ -213,7 +228,7 @@ int64_t sys_fcntl(struct task *current, int fd, int cmd, unsigned long arg) {
     case F_OFD_GETLK:
     case F_OFD_SETLK:
     case F_OFD_SETLKW:
-        return record_lock(current, file, cmd, pointer);
+        return record_lock(current, fd, file, cmd, pointer);
     case F_SETOWN:
         set_owner(file, (int)arg < 0 ? F_OWNER_PGRP : F_OWNER_PID, abs((int)arg));
         return 0;

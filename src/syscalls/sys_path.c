@@ -77,6 +77,11 @@ static int64_t do_open(struct task *current, struct at *at, int flags, mode_t mo
     struct file *file;
     int error;
 
+    /* Before anything is made or emptied for a descriptor that there is no room for. */
+    if ((flags & (O_CREAT | O_TRUNC)) &&
+        !fd_table_has_room(current->files, current_fd_limit(current))) {
+        return -EMFILE;
+    }
     if (!(flags & O_PATH)) {
         flags |= KERNEL_O_LARGEFILE;
     }

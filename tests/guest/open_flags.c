@@ -144,6 +144,8 @@ TEST(descriptors_are_the_lowest_free) {
     small.rlim_cur = (rlim_t)a;
     CHECK_OK(setrlimit(RLIMIT_NOFILE, &small));
     CHECK_ERR(open("/", O_RDONLY), EMFILE);
+    CHECK_ERR(open("unmade", O_CREAT | O_WRONLY, 0600), EMFILE);
+    CHECK_ERR(access("unmade", F_OK), ENOENT);
     CHECK_OK(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
