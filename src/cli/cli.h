@@ -45,7 +45,6 @@ struct run_options {
     bool clear_env;
     const char *user; /* UID|NAME[:GID|GROUP], NULL: the caller's ids */
     const char *hostname;
-    bool net_host;
     bool strace;
     const char *strace_file; /* NULL: standard error */
     bool stats;

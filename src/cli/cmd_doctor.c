@@ -325,7 +325,7 @@ static void check_boundary(struct report *report) {
     error = probe_all_namespaces(NULL);
     tell(report, BOUNDARY, error == 0, "pid, mount, net, ipc, uts", why(error),
          "namespaces of their own: an escaped guest sees an empty world",
-         "guests are held by the filter, no_new_privs and Landlock alone");
+         "guests are held by the filter and no_new_privs alone");
     error = probe_open_tree(NULL);
     tell(report, BOUNDARY, error == 0, "detached mounts", why(error),
          "the host's files are reached through read-only copies of its mounts",

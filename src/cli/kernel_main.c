@@ -371,7 +371,7 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
         kernel_end(&launch, EXIT_STARLING);
     }
 
-    struct host_jail jail = {.writable = made.trees.writable, .network = options->net_host};
+    struct host_jail jail = {.writable = made.trees.writable};
 
     error = host_jail_enter(&jail);
     if (!error) {

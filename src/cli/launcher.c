@@ -158,7 +158,7 @@ static pid_t launch_try(struct launcher *launcher, unsigned long namespaces) {
 /* Step by step down to what the host grants. */
 static pid_t launch(struct launcher *launcher) {
     const unsigned long base = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
-    const unsigned long net = launcher->options->net_host ? 0 : CLONE_NEWNET;
+    const unsigned long net = CLONE_NEWNET;
     const unsigned long steps[] = {
         base | net | CLONE_NEWUSER, base | CLONE_NEWUSER, base | net, base, 0,
     };
@@ -170,8 +170,8 @@ static pid_t launch(struct launcher *launcher) {
             launcher->pid_namespace = (steps[i] & CLONE_NEWPID) != 0;
             if (!steps[i]) {
                 log_line(LOG_INFO,
-                         "run: this host grants no namespaces; the filter and Landlock alone "
-                         "confine the guests ('starling doctor' tells more)");
+                         "run: this host grants no namespaces; the filter alone confines the "
+                         "guests ('starling doctor' tells more)");
             }
             return pid;
         }

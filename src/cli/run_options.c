@@ -263,7 +263,11 @@ static bool take_option(struct run_options *options, int option, const char *val
             cli_error("run: --net %s: must be 'none' or 'host'", value);
             return false;
         }
-        options->net_host = strcmp(value, "host") == 0;
+        if (strcmp(value, "host") == 0) {
+            cli_error("run: --net host: not supported yet; '--net none' gives the guest a loopback of "
+                      "its own");
+            return false;
+        }
         return true;
     case OPT_STRACE:
         options->strace = true;

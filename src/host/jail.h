@@ -23,7 +23,6 @@ void host_crash_report_start(void);
 
 struct host_jail {
     bool writable; /* some tree is writable: the calls that change files stay open */
-    bool network;  /* --net host: sockets stay open */
 };
 /*
  * An empty root, no capabilities, no new privileges, and a list of calls (seccomp) for every
