@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/filter.h>
-#include <linux/landlock.h>
 #include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -248,13 +247,6 @@ static int probe_proc(void *arg) {
     return failed(access("/proc/self/maps", R_OK));
 }
 
-static int probe_landlock(void *arg) {
-    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-
-    *(long *)arg = version;
-    return failed(version);
-}
-
 static int open_tree_child(void *arg) {
     return failed(
         syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
@@ -315,8 +307,6 @@ static void check_required(struct report *report) {
 
 static void check_boundary(struct report *report) {
     int error = probe_user_namespace(NULL);
-    long landlock = 0;
-    char text[32] = "";
 
     tell(report, geteuid() == 0 ? NOTE : BOUNDARY, error == 0, "user namespaces", why(error),
          "the kernel process and guests have no rights outside their own",
@@ -330,10 +320,6 @@ static void check_boundary(struct report *report) {
     tell(report, BOUNDARY, error == 0, "detached mounts", why(error),
          "the host's files are reached through read-only copies of its mounts",
          "host files are reached through plain directory descriptors");
-    error = probe_landlock(&landlock);
-    snprintf(text, sizeof(text), error ? "%.24s" : "version %.0s%ld", why(error), landlock);
-    tell(report, BOUNDARY, error == 0, "Landlock", error ? why(error) : text,
-         "a second fence around host files", "no second fence around host files");
 }
 
 static void check_speed(struct report *report) {

@@ -48,7 +48,6 @@ static void everything(void **state) {
     assert_true(options.clear_env);
     assert_string_equal(options.user, "1:2");
     assert_string_equal(options.hostname, "h");
-    assert_true(options.net_host);
     assert_true(options.strace);
     assert_string_equal(options.strace_file, "f");
     assert_true(options.stats);
@@ -70,7 +69,7 @@ static void defaults(void **state) {
     assert_string_equal(options.program[0], "-x");
     assert_null(options.rootfs);
     assert_null(options.user);
-    assert_false(options.strace || options.stats || options.tty || options.net_host);
+    assert_false(options.strace || options.stats || options.tty);
     assert_int_equal(options.timeout_ns, 0);
     assert_int_equal(options.memory_bytes, 0);
     assert_int_equal(options.pids, 0);
