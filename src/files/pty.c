@@ -94,7 +94,8 @@ static ssize_t pty_slave_read(struct tty *tty, struct file *file, void *buffer, 
         if (!canonical && timeout && !take &&
             (minimum == 0 ? deadline == WAIT_FOREVER : pty->line.count != seen)) {
             /* VTIME: from the call (VMIN 0), or from byte to byte. */
-            deadline = host_clock_monotonic() + timeout;
+            deadline = minimum == 0 && current_task() ? task_call_deadline(current_task(), timeout)
+                                                      : host_clock_monotonic() + timeout;
         }
         seen = pty->line.count;
         if (take) {

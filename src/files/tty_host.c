@@ -76,7 +76,7 @@ static ssize_t tty_host_read(struct tty *tty, struct file *file, void *buffer, s
                     result = 0;
                     break;
                 }
-                deadline = host_clock_monotonic() + termios.cc[VTIME] * 100000000LL;
+                deadline = task_call_deadline(current_task(), termios.cc[VTIME] * 100000000LL);
             }
             if (file_nonblocking(file)) {
                 break;
