@@ -11,11 +11,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+/* By the thread's own id: a process whose first thread has ended has no memory by its process id.
+ */
 static pid_t memory_pid(struct host_thread *thread) {
     if (thread->mock || host_thread_ensure_started(thread)) {
         return 0;
     }
-    return thread->process->pid;
+    return atomic_load(&thread->dead) ? thread->process->pid : host_thread_tid(thread);
 }
 
 typedef ssize_t vm_fn(pid_t pid, const struct iovec *local, unsigned long local_count,

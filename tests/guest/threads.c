@@ -205,6 +205,33 @@ TEST(the_main_thread_may_end_first) {
     CHECK_EQ(status, 0);
 }
 
+static int left_fds[2];
+
+static void *use_memory_alone(void *arg) {
+    char path[4096];
+
+    usleep(50000); /* by then nothing of the first thread is left; if it is, the test proves less */
+    _exit(getcwd(path, sizeof(path)) && write(left_fds[1], path, 1) == 1 ? 0 : 1);
+    return arg;
+}
+
+TEST(memory_outlives_the_main_thread) {
+    char got[4] = "";
+
+    REQUIRE_OK(pipe(left_fds));
+    pid_t pid = fork();
+    if (pid == 0) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, use_memory_alone, NULL);
+        pthread_exit(NULL);
+    }
+    CHECK_CHILD_OK(pid);
+    close(left_fds[1]);
+    CHECK_EQ(read(left_fds[0], got, 4), 1);
+    CHECK_EQ(got[0], '/');
+    close(left_fds[0]);
+}
+
 static void *exec_program(void *arg) {
     char text[64];
     pid_t *pid = arg;
