@@ -29,7 +29,7 @@ struct host_process {
     bool mock;
     _Atomic int kill_count;
     struct lock lock;         /* class HOST_PROCESS */
-    pid_t pid;                /* guarded by lock until bound, then immutable; 0: not yet known */
+    _Atomic pid_t pid;        /* set under lock when bound, then immutable; 0: not yet known */
     int pidfd;                /* owned; -1: not yet */
     bool killed;              /* guarded by lock: to be killed as soon as its pid is known */
     bool exited;              /* guarded by lock */
