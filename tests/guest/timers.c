@@ -156,7 +156,8 @@ TEST(itimer_prof_counts_cpu_time) {
     while (!fired && now_ns(CLOCK_MONOTONIC) - wall < 10000000000ll)
         n++;
     CHECK_EQ(fired, 1);
-    CHECK(now_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu >= 29000000);
+    /* It may come a tick of the host early. */
+    CHECK(now_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu >= 19000000);
     CHECK_OK(setitimer(ITIMER_PROF, &off, NULL));
     set_handler(SIGVTALRM);
     CHECK_OK(setitimer(ITIMER_VIRTUAL, &value, NULL));
