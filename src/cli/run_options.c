@@ -264,8 +264,9 @@ static bool take_option(struct run_options *options, int option, const char *val
             return false;
         }
         if (strcmp(value, "host") == 0) {
-            cli_error("run: --net host: not supported yet; '--net none' gives the guest a loopback of "
-                      "its own");
+            cli_error(
+                "run: --net host: not supported yet; '--net none' gives the guest a loopback of "
+                "its own");
             return false;
         }
         return true;

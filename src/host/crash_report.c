@@ -14,7 +14,8 @@
 
 #define MAX_FRAMES 32
 
-/* In sanitizer builds: where their reports go; standard error leads nowhere in the kernel process. */
+/* In sanitizer builds: where their reports go; standard error leads nowhere in the kernel process.
+ */
 __attribute__((weak)) void __sanitizer_set_report_fd(void *fd);
 
 static uintptr_t load_base;

@@ -28,7 +28,7 @@ static void everything(void **state) {
     const char *const *argv =
         ARGV("--rootfs", "/r", "--bind", "a:/b", "--bind=c:/d:ro", "--tmpfs", "/t", "--cwd=/w",
              "--env", "A=1", "--env=B=", "--clear-env", "--user", "1:2", "--hostname=h", "--net",
-             "host", "--strace=f", "--stats", "--timeout", "1.5", "--memory=2M", "--pids", "9",
+             "none", "--strace=f", "--stats", "--timeout", "1.5", "--memory=2M", "--pids", "9",
              "--tty", "--no-direct", "--no-local", "prog", "--timeout", "x");
 
     assert_int_equal(parse(&options, argv), -1);
@@ -95,6 +95,7 @@ static void refused(void **state) {
         "--user=",
         "--hostname=",
         "--net=some",
+        "--net=host",
         "--timeout=0",
         "--timeout=-1",
         "--timeout=1s",
