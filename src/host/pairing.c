@@ -33,14 +33,13 @@ static struct {
 
 static void pairing_start(void) {
     uint64_t mask[HOST_CPU_WORDS];
+    size_t words = host_cpu_mask(mask); /* as it was before the jail, which forbids to ask */
 
-    (void)host_cpu_mask(mask); /* while we still may run on all of them */
-    if (sched_getaffinity(0, sizeof(pairing.all), &pairing.all) < 0) {
-        return;
-    }
-    for (int cpu = 0; cpu < CPU_SETSIZE && pairing.count < MAX_CPUS; cpu++) {
-        if (CPU_ISSET(cpu, &pairing.all)) {
-            pairing.numbers[pairing.count++] = cpu;
+    CPU_ZERO(&pairing.all);
+    for (size_t cpu = 0; cpu < words * 64 && pairing.count < MAX_CPUS; cpu++) {
+        if (mask[cpu / 64] & (1ull << (cpu % 64))) {
+            CPU_SET(cpu, &pairing.all);
+            pairing.numbers[pairing.count++] = (int)cpu;
         }
     }
 }
