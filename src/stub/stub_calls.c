@@ -1,0 +1,80 @@
+/*
+ * Host calls that the kernel orders: the slot holds them, their results go back there.
+ */
+#include "stub/stub_internal.h"
+
+struct host_msghdr {
+    uint64_t name;
+    uint64_t name_length;
+    uint64_t vec, vec_count;
+    uint64_t control, control_size;
+    uint64_t flags;
+};
+
+long receive_fd(const struct stub_thread *thread) {
+    uint8_t byte;
+    uint64_t vec[2] = {(uint64_t)&byte, 1};
+    struct {
+        uint64_t size;
+        int32_t level, type;
+        int32_t fd, pad;
+    } control = {.fd = -1};
+    struct host_msghdr message = {.vec = (uint64_t)vec,
+                                  .vec_count = 1,
+                                  .control = (uint64_t)&control,
+                                  .control_size = sizeof(control)};
+    long result =
+        host_call(SYS_recvmsg, thread->control_fd, &message, 0x40000000 /* MSG_CMSG_CLOEXEC */, 0);
+
+    if (result < 0) {
+        return result;
+    }
+    return control.fd >= 0 ? control.fd : -9;
+}
+
+static uint64_t argument(const struct slot *slot, uint64_t value) {
+    uint64_t index = value - SLOT_RESULT(0);
+
+    return index < SLOT_MAX_CALLS ? (uint64_t)slot->results[index] : value;
+}
+
+static long blocking_call(struct stub_thread *thread, const struct slot_call *call,
+                          const uint64_t args[6]) {
+    uint64_t mask = ~(1ull << (STUB_KICK_SIGNAL - 1));
+    long result;
+
+    host_call(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, 0, 8);
+    result = stub_blocking_call(call, args, &thread->kicked);
+    mask = ~0ull;
+    host_call(SYS_rt_sigprocmask, 2, &mask, 0, 8);
+    return result;
+}
+
+void make_calls(struct stub_thread *thread) {
+    struct slot *slot = thread->slot;
+    uint32_t count = slot->call_count;
+    uint32_t done = 0;
+
+    while (done < count && done < SLOT_MAX_CALLS) {
+        const struct slot_call *call = &slot->calls[done];
+        uint64_t args[6];
+        long result;
+
+        for (int i = 0; i < 6; i++) {
+            args[i] = argument(slot, call->args[i]);
+        }
+        if (call->flags & SLOT_CALL_RECEIVE_FD) {
+            result = receive_fd(thread);
+        } else if (call->flags & SLOT_CALL_BLOCKING) {
+            result = blocking_call(thread, call, args);
+        } else {
+            result = host_call6((long)call->number, args[0], args[1], args[2], args[3], args[4],
+                                args[5]);
+        }
+        slot->results[done++] = result;
+        if (result < 0 && result >= -4095 && !(call->flags & SLOT_CALL_MAY_FAIL)) {
+            break;
+        }
+    }
+    slot->calls_done = done;
+}

@@ -1,0 +1,127 @@
+/*
+ * New threads and processes, made on the kernel's order: what the child finds in its slot and on
+ * its stack, and its first steps. What the kernel then does to know who it is stands in
+ * host_clone.c.
+ */
+#include "stub/stub_internal.h"
+
+static struct stub_thread *thread_at(const struct stub_thread *thread, uint32_t index) {
+    return (struct stub_thread *)(thread->stub_base + STUB_STACKS_OFFSET + index * STUB_STACK_SIZE);
+}
+
+static struct slot *slot_at(const struct stub_thread *thread, uint32_t index) {
+    return (struct slot *)(thread->stub_base + STUB_SLOTS_OFFSET + index * STUB_SLOT_STRIDE);
+}
+
+/* Gives `child` a copy of this thread's host frame, so that it starts with the same registers and
+ * extended state. */
+static uint64_t prepare_child(struct stub_thread *thread, uint32_t index) {
+    struct stub_thread *child = thread_at(thread, index);
+    uint64_t distance = (uint64_t)child - (uint64_t)thread;
+    uint64_t top = (uint64_t)thread + STUB_STACK_SIZE;
+    struct host_ucontext *context = thread->frame;
+
+    child->slot = slot_at(thread, index);
+    child->stub_base = thread->stub_base;
+    child->control_fd = thread->control_fd;
+    child->index = index;
+    child->kicked = 0;
+    child->has_fsgsbase = thread->has_fsgsbase;
+    child->kernel_pid = thread->kernel_pid;
+    child->frame = NULL;
+    if (!context) {
+        return (uint64_t)child + STUB_STACK_SIZE - 512;
+    }
+    /* The frame and its extended state lie between the ucontext and the top of the stack. */
+    copy_bytes((void *)((uint64_t)context + distance), context, top - (uint64_t)context);
+    context = (void *)((uint64_t)context + distance);
+    if (context->fpstate) {
+        context->fpstate += distance;
+    }
+    context->stack.sp = (uint64_t)child;
+    child->frame = context;
+    return ((uint64_t)context - 256) & ~15ull;
+}
+
+void clone_thread(struct stub_thread *thread) {
+    struct slot *slot = thread->slot;
+    uint32_t index = slot->clone_slot;
+    uint64_t stack;
+
+    if (index >= STUB_MAX_SLOTS) {
+        slot->clone_result = -22;
+        return;
+    }
+    stack = prepare_child(thread, index);
+    slot->clone_result = stub_clone(slot->clone_flags, stack, 0,
+                                    (uint64_t)&slot_at(thread, index)->turn, slot->clone_tls);
+}
+
+void tie_to_kernel(const struct stub_thread *thread) {
+    if (thread->kernel_pid) {
+        host_call(SYS_prctl, 1 /* PR_SET_PDEATHSIG */, 9 /* SIGKILL */, 0, 0);
+        /* It may have ended before we asked. */
+        if (host_call(SYS_getppid, 0, 0, 0, 0) != thread->kernel_pid) {
+            die();
+        }
+    }
+}
+
+/* The fork child's first steps: its own context area in place of the parent's, which was not copied
+ * (MADV_DONTFORK). */
+static void enter_own_process(struct stub_thread *thread, int context_fd, int control_fd) {
+    uint64_t slots = thread->stub_base + STUB_SLOTS_OFFSET;
+    uint8_t byte = 0;
+
+    if (host_call6(SYS_mmap, slots, STUB_SLOTS_SIZE, 3, 0x11 /* MAP_SHARED | MAP_FIXED */,
+                   (uint64_t)context_fd, 0) != (long)slots) {
+        die();
+    }
+    host_call(SYS_madvise, slots, STUB_SLOTS_SIZE, 10 /* MADV_DONTFORK */, 0);
+    host_call(SYS_close, context_fd, 0, 0, 0);
+    host_call(SYS_close, thread->control_fd, 0, 0, 0);
+    thread->control_fd = control_fd;
+    host_call(SYS_set_tid_address, &thread->slot->turn, 0, 0, 0);
+    tie_to_kernel(thread);
+    /* The kernel learns from the sender's credentials who this is. */
+    host_call(SYS_write, control_fd, &byte, 1, 0);
+}
+
+int clone_process(struct stub_thread *thread) {
+    struct slot *slot = thread->slot;
+    uint64_t flags = slot->clone_flags;
+    uint32_t index = slot->clone_slot;
+    long context_fd, control_fd, result;
+
+    if (flags & CLONE_VM) {
+        uint64_t stack;
+
+        if (index >= STUB_MAX_SLOTS) {
+            slot->clone_result = -22;
+            return 0;
+        }
+        stack = prepare_child(thread, index);
+        slot->clone_result =
+            stub_clone(flags, stack, 0, (uint64_t)&slot_at(thread, index)->turn, slot->clone_tls);
+        return 0;
+    }
+    context_fd = receive_fd(thread);
+    control_fd = receive_fd(thread);
+    if (context_fd < 0 || control_fd < 0) {
+        result = -9;
+    } else {
+        result = stub_clone(flags, 0, 0, 0, slot->clone_tls);
+    }
+    if (result == 0) {
+        enter_own_process(thread, (int)context_fd, (int)control_fd);
+        return 1;
+    }
+    if (context_fd >= 0) {
+        host_call(SYS_close, context_fd, 0, 0, 0);
+    }
+    if (control_fd >= 0) {
+        host_call(SYS_close, control_fd, 0, 0, 0);
+    }
+    slot->clone_result = result;
+    return 0;
+}

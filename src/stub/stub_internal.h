@@ -1,0 +1,127 @@
+/*
+ * What the files of the stub share: the host's calls and structures, as far as the stub touches
+ * them. Everything is static or hidden: the stub has no relocation and no data.
+ */
+#ifndef STARLING_STUB_INTERNAL_H
+#define STARLING_STUB_INTERNAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "host/slot.h"
+
+#define SYS_write           1
+#define SYS_mmap            9
+#define SYS_munmap          11
+#define SYS_rt_sigprocmask  14
+#define SYS_madvise         28
+#define SYS_recvmsg         47
+#define SYS_close           3
+#define SYS_exit            60
+#define SYS_getppid         110
+#define SYS_sigaltstack     131
+#define SYS_prctl           157
+#define SYS_arch_prctl      158
+#define SYS_futex           202
+#define SYS_set_tid_address 218
+#define SYS_exit_group      231
+
+#define FUTEX_WAIT 0
+#define FUTEX_WAKE 1
+
+#define SIGSYS_NR 31
+
+#define CLONE_VM             0x00000100u
+#define CLONE_SETTLS         0x00080000u
+#define CLONE_CHILD_CLEARTID 0x00200000u
+
+/* The host's struct ucontext, as far as the stub touches it (arch/x86/include/uapi/asm/ucontext.h,
+ * sigcontext.h). */
+struct host_stack {
+    uint64_t sp;
+    int32_t flags, pad;
+    uint64_t size;
+};
+struct host_ucontext {
+    uint64_t flags, link;
+    struct host_stack stack;
+    uint64_t gregs[18];
+    uint16_t cs, gs, fs, ss;
+    uint64_t err, trapno, oldmask, cr2;
+    uint64_t fpstate;
+    uint64_t reserved[8];
+    uint64_t sigmask;
+};
+#define UC_SIGCONTEXT_SS     2
+#define UC_STRICT_RESTORE_SS 4
+#define REG_RAX              13
+#define REG_RIP              16
+
+struct host_siginfo {
+    int32_t signo, error, code, pad;
+    uint64_t address;
+    int32_t call; /* of SIGSYS */
+    uint32_t arch;
+};
+#define ARCH_X86_64 0xc000003eu /* AUDIT_ARCH_X86_64 */
+
+/* entry_x86_64.S */
+long stub_clone(uint64_t flags, uint64_t stack, uint64_t parent_tid, uint64_t child_tid,
+                uint64_t tls);
+void stub_sigreturn(void *ucontext) __attribute__((noreturn));
+long stub_blocking_call(const struct slot_call *call, const uint64_t args[6],
+                        volatile uint32_t *kicked);
+extern const char stub_window_start[] __attribute__((visibility("hidden")));
+extern const char stub_window_end[] __attribute__((visibility("hidden")));
+extern const char stub_window_abort[] __attribute__((visibility("hidden")));
+/* stub.c, called from there */
+void stub_begin(struct stub_thread *thread);
+void stub_child(struct stub_thread *thread);
+void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *context);
+
+static inline long host_call6(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                              uint64_t e, uint64_t f) {
+    register uint64_t r10 __asm__("r10") = d;
+    register uint64_t r8 __asm__("r8") = e;
+    register uint64_t r9 __asm__("r9") = f;
+    long result;
+
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+#define host_call(number, a, b, c, d)                                                              \
+    host_call6((number), (uint64_t)(a), (uint64_t)(b), (uint64_t)(c), (uint64_t)(d), 0, 0)
+
+static inline void copy_bytes(void *to, const void *from, size_t size) {
+    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
+}
+
+static inline void __attribute__((noreturn)) die(void) {
+    for (;;) {
+        host_call(SYS_exit_group, 139, 0, 0, 0);
+    }
+}
+
+static inline struct stub_thread *thread_of_stack(const void *stack) {
+    return (struct stub_thread *)((uint64_t)stack & ~(STUB_STACK_SIZE - 1));
+}
+
+/* hand_over.c: gives the turn to the kernel with an event and waits until it comes back. */
+void hand_over(struct stub_thread *thread, uint32_t event);
+
+/* stub_calls.c: the host calls that the kernel ordered (slot->calls). */
+void make_calls(struct stub_thread *thread);
+/* One descriptor from the control socket: its number, or -errno. */
+long receive_fd(const struct stub_thread *thread);
+
+/* stub_clone.c: new threads and processes on the kernel's order. */
+void clone_thread(struct stub_thread *thread);
+/* True in a fork child. */
+int clone_process(struct stub_thread *thread);
+/* Where no pid namespace ends us with the kernel process, the host's parent-death signal does. */
+void tie_to_kernel(const struct stub_thread *thread);
+
+#endif
