@@ -53,6 +53,7 @@ struct run_options {
     uint64_t memory_bytes;  /* 0: no limit */
     size_t pids;            /* 0: no limit */
     bool tty;
+    bool no_local, no_direct;
     char **program; /* argv of the guest, NULL-terminated */
 };
 

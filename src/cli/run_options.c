@@ -306,7 +306,11 @@ static bool take_option(struct run_options *options, int option, const char *val
     case OPT_TTY:
         options->tty = true;
         return true;
-    default: /* --no-direct, --no-local: every call is class K anyway */
+    case OPT_NO_LOCAL:
+        options->no_local = true;
+        return true;
+    default: /* OPT_NO_DIRECT */
+        options->no_direct = true;
         return true;
     }
 }

@@ -5,6 +5,7 @@
  */
 #include "host/host_internal.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,7 +19,7 @@ struct host_aspace *host_aspace_new_mock(void) {
     ref_init(&aspace->ref);
     aspace->mock = true;
     aspace->stub_base = 0x7e9000000000;
-    aspace->context_fd = aspace->control_fd = -1;
+    aspace->context_fd = aspace->public_fd = aspace->control_fd = -1;
     lock_init(&aspace->lock, LOCK_HOST_ASPACE);
     return aspace;
 }
@@ -27,14 +28,39 @@ static void aspace_free(struct host_aspace *aspace) {
     if (aspace->slots) {
         munmap(aspace->slots, STUB_SLOTS_SIZE);
     }
+    if (aspace->public) {
+        munmap(aspace->public, STUB_PUBLIC_SIZE);
+    }
     if (aspace->context_fd >= 0) {
         close(aspace->context_fd);
+    }
+    if (aspace->public_fd >= 0) {
+        close(aspace->public_fd);
     }
     if (aspace->control_fd >= 0) {
         close(aspace->control_fd);
     }
     lock_destroy(&aspace->lock);
     free(aspace);
+}
+
+/* A memfd of the kernel's, mapped here for writing; NULL with errno. */
+static void *map_memfd(const char *name, size_t size, unsigned seals, int *fd) {
+    void *mapped;
+
+    *fd = memfd_create(name, MFD_CLOEXEC | (seals ? MFD_ALLOW_SEALING : 0));
+    if (*fd < 0 || ftruncate(*fd, (off_t)size) < 0) {
+        return NULL;
+    }
+    mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    if (mapped == MAP_FAILED) {
+        return NULL;
+    }
+    if (seals && fcntl(*fd, F_ADD_SEALS, seals) < 0) {
+        munmap(mapped, size);
+        return NULL;
+    }
+    return mapped;
 }
 
 /*
@@ -58,14 +84,14 @@ struct host_aspace *host_aspace_new(uint64_t stub_base, const struct host_aspace
         aspace->vdso_start = vdso_of->vdso_start;
         aspace->vdso_end = vdso_of->vdso_end;
     }
-    aspace->context_fd = memfd_create("starling-slots", MFD_CLOEXEC);
-    if (aspace->context_fd < 0 || ftruncate(aspace->context_fd, (off_t)STUB_SLOTS_SIZE) < 0) {
+    aspace->slots = map_memfd("starling-slots", STUB_SLOTS_SIZE, 0, &aspace->context_fd);
+    if (!aspace->slots) {
         goto fail;
     }
-    aspace->slots =
-        mmap(NULL, STUB_SLOTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, aspace->context_fd, 0);
-    if (aspace->slots == MAP_FAILED) {
-        aspace->slots = NULL;
+    aspace->public = map_memfd("starling-public", STUB_PUBLIC_SIZE,
+                               F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL,
+                               &aspace->public_fd);
+    if (!aspace->public) {
         goto fail;
     }
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
@@ -109,6 +135,10 @@ void host_aspace_vdso(const struct host_aspace *aspace, uint64_t *vdso, uint64_t
 
 struct slot *host_aspace_slot(const struct host_aspace *aspace, uint32_t index) {
     return (struct slot *)(aspace->slots + index * STUB_SLOT_STRIDE);
+}
+
+struct slot_public *host_aspace_public(const struct host_aspace *aspace, uint32_t index) {
+    return (struct slot_public *)(aspace->public + index * STUB_PUBLIC_STRIDE);
 }
 
 /*

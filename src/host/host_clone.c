@@ -235,6 +235,9 @@ static int clone_copying(struct host_thread *parent, struct host_process *proces
         result = host_thread_send_fd(parent, aspace->context_fd);
     }
     if (result == 0) {
+        result = host_thread_send_fd(parent, aspace->public_fd);
+    }
+    if (result == 0) {
         result = host_thread_send_fd(parent, guest_socket);
     }
     close(guest_socket);

@@ -18,6 +18,8 @@ struct host_aspace {
     uint64_t vdso, vdso_start, vdso_end; /* immutable; 0: none */
     int context_fd;                      /* memfd of the slots; owned */
     char *slots;                         /* its mapping in this process; NULL: mock */
+    int public_fd;                       /* memfd of the public area; owned */
+    char *public;                        /* its mapping, the only writable one; NULL: mock */
     int control_fd;                      /* our end of the control socket; owned */
     struct lock lock;                    /* class HOST_ASPACE */
     uint64_t used[ASPACE_SLOT_WORDS];    /* guarded by lock: slots that have a thread */
@@ -78,6 +80,7 @@ struct host_job {
     bool mock;
     struct lock lock;           /* class HOST_JOB */
     struct list_head processes; /* guarded by lock */
+    uint32_t public_flags;      /* immutable once a guest runs */
     pid_t zygote_pid;
     int notify_fd; /* seccomp's listener; -1: none */
     pthread_t notifier;
@@ -89,6 +92,7 @@ struct host_job {
 /* host_aspace.c */
 struct host_aspace *host_aspace_new(uint64_t stub_base, const struct host_aspace *vdso_of,
                                     int *guest_control_fd);
+struct slot_public *host_aspace_public(const struct host_aspace *aspace, uint32_t index);
 int MUST_CHECK host_aspace_slot_allocate(struct host_aspace *aspace, uint32_t *index);
 int MUST_CHECK host_aspace_slot_claim(struct host_aspace *aspace, uint32_t index);
 void host_aspace_slot_free(struct host_aspace *aspace, uint32_t index);
@@ -125,7 +129,7 @@ char *host_read_all(int fd);
 /* zygote.c: what the kernel process and its zygote share for a moment. */
 struct zygote_setup {
     uint64_t stub_base;
-    int context_fd, control_fd; /* as numbered in both */
+    int context_fd, public_fd, control_fd; /* as numbered in both */
     uint64_t vdso_start, vdso_end;
     uint64_t map_start, map_end; /* lowest and highest mapping of this process */
     bool own_namespaces;

@@ -39,6 +39,10 @@ struct host_job *host_job_new_mock(void) {
     return job;
 }
 
+void host_job_allow(struct host_job *job, uint32_t flags) {
+    job->public_flags = flags;
+}
+
 struct host_job *host_job_get(struct host_job *job) {
     ref_get(&job->ref);
     return job;
@@ -306,6 +310,7 @@ struct host_job *host_job_new(void) {
         aspace->vdso_start = setup.vdso_start;
         aspace->vdso_end = setup.vdso_end;
         setup.context_fd = aspace->context_fd;
+        setup.public_fd = aspace->public_fd;
         result = zygote_start(job, aspace, &setup, report);
         close(setup.control_fd);
         host_aspace_put(aspace);

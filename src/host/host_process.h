@@ -29,6 +29,9 @@ int MUST_CHECK host_proc_setup(void);
 struct host_job *host_job_new_mock(void); /* ERR_PTR */
 /* The real one: starts the zygote. See host_job.c for the start of the kernel process. */
 struct host_job *host_job_new(void);
+/* What its guests' stubs may do without the kernel: SLOT_PUBLIC_*. Set before the first guest runs.
+ */
+void host_job_allow(struct host_job *job, uint32_t flags);
 struct host_job *host_job_get(struct host_job *job);
 void host_job_put(struct host_job *job); /* kills what still runs */
 DEFINE_CLEANUP(struct host_job *, host_job_put)
@@ -96,6 +99,9 @@ struct host_thread *host_thread_new_mock(struct host_process *process);
 struct host_thread *host_thread_get(struct host_thread *thread);
 void host_thread_put(struct host_thread *thread);
 DEFINE_CLEANUP(struct host_thread *, host_thread_put)
+/* Tells the thread's stub who it is, for calls that it answers by itself. Callers take turns: they
+ * hold the lock that guards what the ids say. */
+void host_thread_publish(struct host_thread *thread, const struct slot_ids *ids);
 /* The registers as of the last event. Only the task's own kernel thread touches them. */
 struct user_regs *host_thread_regs(struct host_thread *thread);
 /* The caller changed more of the registers than rax: the next resume writes them all. */

@@ -87,6 +87,20 @@ void host_thread_regs_changed(struct host_thread *thread) {
     thread->regs_changed = true;
 }
 
+void host_thread_publish(struct host_thread *thread, const struct slot_ids *ids) {
+    const uint32_t *from = (const uint32_t *)ids;
+    struct slot_public *public;
+
+    if (thread->mock) {
+        return;
+    }
+    public = host_aspace_public(thread->aspace, thread->index);
+    for (size_t i = 0; i < sizeof(*ids) / sizeof(*from); i++) {
+        __atomic_store_n((uint32_t *)&public->ids + i, from[i], __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&public->flags, thread->process->job->public_flags, __ATOMIC_RELEASE);
+}
+
 pid_t host_thread_tid(const struct host_thread *thread) {
     return atomic_load(&thread->tid);
 }

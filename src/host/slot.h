@@ -18,7 +18,8 @@
 /*
  * Where things are, from the stub's base (random, a multiple of 2 MiB). Text: read-only,
  * executable, the only place that the filter lets make host calls. Slots: the context area. Stacks:
- * private memory; the base of each holds struct stub_thread.
+ * private memory; the base of each holds struct stub_thread. Public: what the kernel tells the
+ * stub, read-only for the guest; first a struct slot_public for each slot, then descriptor tables.
  */
 #define STUB_TEXT_SIZE     0x10000ul
 #define STUB_SLOTS_OFFSET  0x100000ul
@@ -27,7 +28,13 @@
 #define STUB_SLOTS_SIZE    (STUB_SLOT_STRIDE * STUB_MAX_SLOTS)
 #define STUB_STACKS_OFFSET (STUB_SLOTS_OFFSET + STUB_SLOTS_SIZE)
 #define STUB_STACK_SIZE    0x10000ul
-#define STUB_TOTAL_SIZE    0x12200000ul
+#define STUB_PUBLIC_OFFSET (STUB_STACKS_OFFSET + STUB_STACK_SIZE * STUB_MAX_SLOTS)
+#define STUB_PUBLIC_STRIDE 256ul
+#define STUB_PUBLIC_SIZE   0x1000000ul
+#define STUB_TABLES_OFFSET                                                                         \
+    (STUB_PUBLIC_STRIDE * STUB_MAX_SLOTS) /* from the public area's start                          \
+                                           */
+#define STUB_TOTAL_SIZE 0x13200000ul
 
 /* The host signal that the kernel sends to make a thread in user mode come in. Nothing else sends
  * it. */
@@ -45,6 +52,7 @@ struct stub_header {
 /* At the base of a thread's stub stack; private to the guest process. */
 struct stub_thread {
     struct slot *slot;
+    const struct slot_public *public;
     void *frame; /* the host signal frame's ucontext that resuming returns to; NULL: none yet */
     uint64_t stub_base;
     int32_t control_fd;
@@ -54,6 +62,20 @@ struct stub_thread {
     uint32_t kernel_pid;  /* the parent that new processes must ask to die with; 0: need not */
     uint64_t unmap[4][2]; /* the zygote's first act: what to unmap (start, size) */
 };
+
+/*
+ * What the kernel tells a thread's stub, so that it can answer calls by itself. A second memfd,
+ * sealed against every writable mapping but the kernel's own. Each field is written before anybody
+ * can see the change that it stands for.
+ */
+struct slot_public {
+    uint32_t flags; /* SLOT_PUBLIC_* */
+    struct slot_ids {
+        int32_t pid, tid, ppid, pgid, sid;
+        uint32_t uid, euid, gid, egid;
+    } ids;
+};
+#define SLOT_PUBLIC_LOCAL 1u /* calls about these ids are the stub's to answer */
 
 #define SLOT_DEAD   0u
 #define SLOT_GUEST  1u
@@ -134,6 +156,8 @@ struct slot {
     uint32_t clone_slot;
     int32_t clone_ctx_fd, clone_sock_fd;
     int64_t clone_result; /* tid or -errno */
+    /* How many calls the stub has answered by itself: figures for --stats and nothing else. */
+    uint64_t local_calls;
     uint8_t bounce[SLOT_BOUNCE_SIZE];
 };
 

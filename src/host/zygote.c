@@ -83,8 +83,8 @@ static void install_handlers(uint64_t stub_base) {
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &action.mask, NULL, sizeof(kernel_sigset));
 }
 
-/* Text, slots and stacks at the stub's base: slots shared with the kernel and not inherited by
- * forks. */
+/* Text, slots, stacks and public area at the stub's base: what is shared with the kernel is not
+ * inherited by forks. */
 static int map_stub(const struct zygote_setup *setup) {
     char *base = (char *)setup->stub_base;
     size_t size = (size_t)(stub_blob_end - stub_blob_start);
@@ -105,6 +105,11 @@ static int map_stub(const struct zygote_setup *setup) {
         madvise(base + STUB_SLOTS_OFFSET, STUB_SLOTS_SIZE, MADV_DONTFORK) < 0) {
         return -errno;
     }
+    if (mmap(base + STUB_PUBLIC_OFFSET, STUB_PUBLIC_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED,
+             setup->public_fd, 0) == MAP_FAILED ||
+        madvise(base + STUB_PUBLIC_OFFSET, STUB_PUBLIC_SIZE, MADV_DONTFORK) < 0) {
+        return -errno;
+    }
     if (mprotect(base + STUB_STACKS_OFFSET, STUB_MAX_SLOTS * STUB_STACK_SIZE,
                  PROT_READ | PROT_WRITE) < 0) {
         return -errno;
@@ -122,6 +127,7 @@ static struct stub_thread *prepare_thread(const struct zygote_setup *setup) {
     uint64_t stub_end = setup->stub_base + STUB_TOTAL_SIZE;
 
     thread->slot = (struct slot *)(setup->stub_base + STUB_SLOTS_OFFSET);
+    thread->public = (const struct slot_public *)(setup->stub_base + STUB_PUBLIC_OFFSET);
     thread->stub_base = setup->stub_base;
     thread->control_fd = 0; /* moved there by close_inherited() */
     thread->has_fsgsbase = (getauxval(AT_HWCAP2) & 2) != 0;

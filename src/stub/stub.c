@@ -150,6 +150,12 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
         return;
     }
     if (signo == SIGSYS_NR) {
+        if (info->arch == ARCH_X86_64 &&
+            local_call(thread, (uint32_t)context->gregs[REG_RAX], context->gregs[REG_RDI],
+                       (int64_t *)&context->gregs[REG_RAX])) {
+            slot->local_calls++;
+            return;
+        }
         event = SLOT_EVENT_SYSCALL;
     } else if (signo == STUB_KICK_SIGNAL) {
         event = SLOT_EVENT_KICK;

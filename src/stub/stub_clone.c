@@ -13,6 +13,11 @@ static struct slot *slot_at(const struct stub_thread *thread, uint32_t index) {
     return (struct slot *)(thread->stub_base + STUB_SLOTS_OFFSET + index * STUB_SLOT_STRIDE);
 }
 
+static const struct slot_public *public_at(const struct stub_thread *thread, uint32_t index) {
+    return (const struct slot_public *)(thread->stub_base + STUB_PUBLIC_OFFSET +
+                                        index * STUB_PUBLIC_STRIDE);
+}
+
 /* Gives `child` a copy of this thread's host frame, so that it starts with the same registers and
  * extended state. */
 static uint64_t prepare_child(struct stub_thread *thread, uint32_t index) {
@@ -22,6 +27,7 @@ static uint64_t prepare_child(struct stub_thread *thread, uint32_t index) {
     struct host_ucontext *context = thread->frame;
 
     child->slot = slot_at(thread, index);
+    child->public = public_at(thread, index);
     child->stub_base = thread->stub_base;
     child->control_fd = thread->control_fd;
     child->index = index;
@@ -67,18 +73,29 @@ void tie_to_kernel(const struct stub_thread *thread) {
     }
 }
 
-/* The fork child's first steps: its own context area in place of the parent's, which was not copied
- * (MADV_DONTFORK). */
-static void enter_own_process(struct stub_thread *thread, int context_fd, int control_fd) {
-    uint64_t slots = thread->stub_base + STUB_SLOTS_OFFSET;
-    uint8_t byte = 0;
-
-    if (host_call6(SYS_mmap, slots, STUB_SLOTS_SIZE, 3, 0x11 /* MAP_SHARED | MAP_FIXED */,
-                   (uint64_t)context_fd, 0) != (long)slots) {
+/* Maps one of the areas that are shared with the kernel, whose descriptor is used up. */
+static void map_area(uint64_t address, uint64_t size, uint64_t protection, int fd) {
+    if (host_call6(SYS_mmap, address, size, protection, 0x11 /* MAP_SHARED | MAP_FIXED */,
+                   (uint64_t)fd, 0) != (long)address) {
         die();
     }
-    host_call(SYS_madvise, slots, STUB_SLOTS_SIZE, 10 /* MADV_DONTFORK */, 0);
-    host_call(SYS_close, context_fd, 0, 0, 0);
+    host_call(SYS_madvise, address, size, 10 /* MADV_DONTFORK */, 0);
+    host_call(SYS_close, fd, 0, 0, 0);
+}
+
+/* What a fork child is given, in this order. */
+enum { FD_CONTEXT, FD_PUBLIC, FD_CONTROL, FD_COUNT };
+
+/* The fork child's first steps: its own areas in place of the parent's, which were not copied
+ * (MADV_DONTFORK). */
+static void enter_own_process(struct stub_thread *thread, const long fds[FD_COUNT]) {
+    int control_fd = (int)fds[FD_CONTROL];
+    uint8_t byte = 0;
+
+    map_area(thread->stub_base + STUB_SLOTS_OFFSET, STUB_SLOTS_SIZE, 3 /* PROT_READ | PROT_WRITE */,
+             (int)fds[FD_CONTEXT]);
+    map_area(thread->stub_base + STUB_PUBLIC_OFFSET, STUB_PUBLIC_SIZE, 1 /* PROT_READ */,
+             (int)fds[FD_PUBLIC]);
     host_call(SYS_close, thread->control_fd, 0, 0, 0);
     thread->control_fd = control_fd;
     host_call(SYS_set_tid_address, &thread->slot->turn, 0, 0, 0);
@@ -91,7 +108,8 @@ int clone_process(struct stub_thread *thread) {
     struct slot *slot = thread->slot;
     uint64_t flags = slot->clone_flags;
     uint32_t index = slot->clone_slot;
-    long context_fd, control_fd, result;
+    long fds[FD_COUNT];
+    long result = 0;
 
     if (flags & CLONE_VM) {
         uint64_t stack;
@@ -105,22 +123,23 @@ int clone_process(struct stub_thread *thread) {
             stub_clone(flags, stack, 0, (uint64_t)&slot_at(thread, index)->turn, slot->clone_tls);
         return 0;
     }
-    context_fd = receive_fd(thread);
-    control_fd = receive_fd(thread);
-    if (context_fd < 0 || control_fd < 0) {
-        result = -9;
-    } else {
-        result = stub_clone(flags, 0, 0, 0, slot->clone_tls);
+    for (int i = 0; i < FD_COUNT; i++) {
+        fds[i] = receive_fd(thread);
+        if (fds[i] < 0) {
+            result = -9;
+        }
     }
     if (result == 0) {
-        enter_own_process(thread, (int)context_fd, (int)control_fd);
-        return 1;
+        result = stub_clone(flags, 0, 0, 0, slot->clone_tls);
+        if (result == 0) {
+            enter_own_process(thread, fds);
+            return 1;
+        }
     }
-    if (context_fd >= 0) {
-        host_call(SYS_close, context_fd, 0, 0, 0);
-    }
-    if (control_fd >= 0) {
-        host_call(SYS_close, control_fd, 0, 0, 0);
+    for (int i = 0; i < FD_COUNT; i++) {
+        if (fds[i] >= 0) {
+            host_call(SYS_close, fds[i], 0, 0, 0);
+        }
     }
     slot->clone_result = result;
     return 0;

@@ -54,6 +54,7 @@ struct host_ucontext {
 };
 #define UC_SIGCONTEXT_SS     2
 #define UC_STRICT_RESTORE_SS 4
+#define REG_RDI              8
 #define REG_RAX              13
 #define REG_RIP              16
 
@@ -111,6 +112,10 @@ static inline struct stub_thread *thread_of_stack(const void *stack) {
 
 /* hand_over.c: gives the turn to the kernel with an event and waits until it comes back. */
 void hand_over(struct stub_thread *thread, uint32_t event);
+
+/* local.c: 1 when the call is answered, in *result. `argument` is its first. */
+int local_call(const struct stub_thread *thread, uint32_t number, uint64_t argument,
+               int64_t *result);
 
 /* stub_calls.c: the host calls that the kernel ordered (slot->calls). */
 void make_calls(struct stub_thread *thread);

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "task/exec_internal.h"
+#include "task/task_internal.h"
 
 /* /proc/PID/exe and ETXTBSY: the file that an address space runs, kept by its memory_manager. */
 static void *program_get(void *program) {
@@ -177,6 +178,7 @@ static int exec_change_process(struct exec *exec) {
         current->thread = STEAL(exec->thread);
         current->mm = STEAL(exec->mm);
     }
+    task_publish(current);
     (void)!host_process_kill(old_process);
     host_process_put(old_process);
     host_thread_put(old_thread);

@@ -78,6 +78,7 @@ void process_group_join_locked(struct thread_group *group, struct process_group 
         process_group_leave_locked(group);
         group->process_group = pgrp;
         list_add_tail(&group->process_group_link, &pgrp->members);
+        thread_group_publish_locked(group);
     }
 }
 

@@ -182,6 +182,7 @@ static int join_tables_locked(struct kernel *kernel, const struct task_params *p
     task->in_table = true;
     list_add_tail(&task->kernel_link, &kernel->all_tasks);
     thread_group_add_locked(task->thread_group, task);
+    task_publish_locked(task);
     atomic_fetch_add(&kernel->task_count, 1);
     return 0;
 }
@@ -435,6 +436,38 @@ struct credentials *task_creds(struct task *task) {
     return credentials_get(task->creds);
 }
 
+/*
+ * The stub answers calls about these ids from what is published here, so every change of one of
+ * them is published before anybody can see it otherwise. With pids_lock held, for reading at least:
+ * two that publish for the same task must not overtake one another, hence the task's lock over it
+ * too.
+ */
+void task_publish_locked(struct task *task) {
+    struct thread_group *group = task->thread_group, *parent = group->parent;
+    struct process_group *pgrp = group->process_group;
+    LOCK_GUARD(&task->lock);
+
+    if (task->thread) {
+        host_thread_publish(task->thread, &(struct slot_ids){
+                                              .pid = group->leader,
+                                              .tid = task->id,
+                                              .ppid = parent ? parent->leader : 0,
+                                              .pgid = pgrp ? pgrp->id : 0,
+                                              .sid = pgrp ? pgrp->session->id : 0,
+                                              .uid = task->creds->uid,
+                                              .euid = task->creds->euid,
+                                              .gid = task->creds->gid,
+                                              .egid = task->creds->egid,
+                                          });
+    }
+}
+
+void task_publish(struct task *task) {
+    READ_GUARD(&task->thread_group->kernel->pids_lock);
+
+    task_publish_locked(task);
+}
+
 void task_set_creds(struct task *task, struct credentials *creds) {
     struct credentials *old;
 
@@ -443,6 +476,7 @@ void task_set_creds(struct task *task, struct credentials *creds) {
     task->creds = creds;
     lock_release(&task->lock);
     credentials_put(old);
+    task_publish(task);
 }
 
 struct fd_table *task_files(struct task *task) {

@@ -77,6 +77,9 @@ bool MUST_CHECK thread_group_remove_locked(struct thread_group *group, struct ta
 /* The last task has left. With `zombie` the parent gets a zombie and SIGCHLD (unless it does not
  * care), without the group is gone at once. pids_lock held for writing. */
 void thread_group_end_locked(struct thread_group *group, bool zombie, struct group_end *end);
+/* task_publish_locked() for all its tasks: parent, process group or session have changed. pids_lock
+ * held for writing. */
+void thread_group_publish_locked(struct thread_group *group);
 void thread_group_add_locked(struct thread_group *group, struct task *task);
 /* From now on the end of the host process is the end of the group (SIGKILL). */
 int MUST_CHECK thread_group_watch_process(struct thread_group *group);
@@ -92,6 +95,11 @@ void usage_add(struct usage *to, const struct usage *more);
 void task_drop_running(struct task *task);
 /* Out of the pid table and the kernel's list. pids_lock held for writing. */
 void task_leave_table_locked(struct task *task);
+
+/* Tells the task's stub its ids. pids_lock held. */
+void task_publish_locked(struct task *task);
+/* The same without the lock: after the task's credentials or its host thread have changed. */
+void task_publish(struct task *task);
 
 /* ---- exit.c ---- */
 

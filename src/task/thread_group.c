@@ -468,6 +468,14 @@ static void check_orphaned_locked(struct thread_group *member, struct thread_gro
     }
 }
 
+void thread_group_publish_locked(struct thread_group *group) {
+    struct task *task;
+
+    list_for_each_entry (task, &group->tasks, group_link) {
+        task_publish_locked(task);
+    }
+}
+
 /* prctl(2) PR_SET_PDEATHSIG. Public within task/: a thread's exit counts as its children's parent's
  * death too. */
 void send_death_signal_locked(struct thread_group *child) {
@@ -495,6 +503,7 @@ static void reparent_children_locked(struct thread_group *group, struct group_en
         list_del(&child->sibling_link);
         child->parent = reaper;
         child->exit_signal = SIGCHLD;
+        thread_group_publish_locked(child);
         if (reaper) {
             list_add_tail(&child->sibling_link, &reaper->children);
         }

@@ -14,8 +14,8 @@
 
 static unsigned char *stub;
 
-/* In a child: never returns. Exit 0: the call failed; 1: it succeeded. The stack is full of the way
- * back, whatever is popped. */
+/* In a child: never returns. Exit 0: the call failed; else its result, at most 254, and one. The
+ * stack is full of the way back, whatever is popped. */
 static void jump(const unsigned char *site, long number, long a, long b, long c, long d) {
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = 0;
@@ -29,8 +29,12 @@ static void jump(const unsigned char *site, long number, long a, long b, long c,
                      "jmp *%%rbx\n\t"
                      "1: xorl %%edi, %%edi\n\t"
                      "testq %%rax, %%rax\n\t"
-                     "setns %%dil\n\t"
-                     "movl $231, %%eax\n\t"
+                     "js 3f\n\t"
+                     "movl $254, %%edi\n\t"
+                     "cmpq %%rdi, %%rax\n\t"
+                     "cmovbq %%rax, %%rdi\n\t"
+                     "incl %%edi\n\t"
+                     "3: movl $231, %%eax\n\t"
                      "syscall\n\t"
                      "hlt"
                      :
@@ -43,7 +47,10 @@ struct attempt {
     const char *what;
     long number;
     long args[4];
-    bool never; /* must not even seem to succeed */
+    /* The lowest result that would be a success on the host, 0: none can be told. What comes back
+     * may also be what the stub's own code behind the call returns, which is 0 or 1 and no success.
+     */
+    int success;
 };
 
 static void attempt_at(const unsigned char *site, const struct attempt *attempt) {
@@ -56,7 +63,7 @@ static void attempt_at(const unsigned char *site, const struct attempt *attempt)
              attempt->args[3]);
     }
     status = wait_or_kill(child, 100);
-    if (attempt->never && WIFEXITED(status) && WEXITSTATUS(status) == 1) {
+    if (attempt->success && WIFEXITED(status) && WEXITSTATUS(status) > attempt->success) {
         guest_test_fail(__FILE__, __LINE__, "%s succeeded through the stub at +%#lx", attempt->what,
                         (unsigned long)(site - stub));
     }
@@ -65,17 +72,17 @@ static void attempt_at(const unsigned char *site, const struct attempt *attempt)
 TEST(jump_into_the_stub) {
     static const char *const argv[] = {"/bin/true", NULL};
     const struct attempt attempts[] = {
-        {"openat", SYS_openat, {AT_FDCWD, (long)"escaped", O_CREAT | O_WRONLY, 0644}, false},
-        {"socket", SYS_socket, {2, 1, 0}, false},
-        {"execve", SYS_execve, {(long)"/nonexistent/escape", (long)argv, 0}, true},
-        {"kill every process", SYS_kill, {-1, 0}, false},
-        {"ptrace", SYS_ptrace, {16 /* PTRACE_ATTACH */, 1}, true},
-        {"fork", SYS_clone, {SIGCHLD}, true},
+        {"openat", SYS_openat, {AT_FDCWD, (long)"escaped", O_CREAT | O_WRONLY, 0644}, 0},
+        {"socket", SYS_socket, {2, 1, 0}, 0},
+        {"execve", SYS_execve, {(long)"/nonexistent/escape", (long)argv, 0}, 0},
+        {"kill every process", SYS_kill, {-1, 0}, 0},
+        {"ptrace", SYS_ptrace, {16 /* PTRACE_ATTACH */, 1}, 0},
+        {"fork", SYS_clone, {SIGCHLD}, 2},
         {"thread",
          SYS_clone,
          {CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD},
-         true},
-        {"io_uring_setup", SYS_io_uring_setup, {1, 0}, true},
+         2},
+        {"io_uring_setup", SYS_io_uring_setup, {1, 0}, 2},
     };
     size_t sites = 0;
 
