@@ -244,8 +244,8 @@ static int clone_copying(struct host_thread *parent, struct host_process *proces
     if (result) {
         return result;
     }
-    pid = order_clone(parent, SLOT_CLONE_PROCESS, CLONE_PARENT | SIGCHLD, parent->index, set_tls,
-                      tls);
+    pid = order_clone(parent, SLOT_CLONE_PROCESS, CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD,
+                      parent->index, set_tls, tls);
     if (pid < 0) {
         return pid >= -MAX_ERRNO ? (int)pid : -ESRCH;
     }

@@ -318,6 +318,11 @@ struct host_job *host_job_new(void) {
     if (result == 0) {
         result = take_listener(job, report->listener_fd);
     }
+    if (result == 0) {
+        /* Guests shall not inherit it. */
+        result = (int)host_thread_call(job->zygote, SYS_close, (uint64_t)report->listener_fd, 0, 0,
+                                       0, 0, 0);
+    }
     munmap(report, sizeof(*report));
     if (result) {
         host_job_put(job);

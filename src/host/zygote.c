@@ -69,7 +69,11 @@ static void install_handlers(uint64_t stub_base) {
     struct user_sigaction action = {.mask = 0};
 
     for (int signal = 1; signal <= SIGNAL_MAX; signal++) {
-        action.handler = signal == SIGCHLD ? (uint64_t)SIG_IGN : (uint64_t)SIG_DFL;
+        /* A call of the stub's own on a guest's descriptor fails with EPIPE or EFBIG; the signal
+         * that goes with it is the kernel's to send. */
+        bool ignored = signal == SIGCHLD || signal == SIGPIPE || signal == SIGXFSZ;
+
+        action.handler = ignored ? (uint64_t)SIG_IGN : (uint64_t)SIG_DFL;
         syscall(SYS_rt_sigaction, signal, &action, NULL, sizeof(kernel_sigset));
     }
     action.handler = stub_base + header->handler;

@@ -98,7 +98,6 @@ static void enter_own_process(struct stub_thread *thread, const long fds[FD_COUN
              (int)fds[FD_PUBLIC]);
     host_call(SYS_close, thread->control_fd, 0, 0, 0);
     thread->control_fd = control_fd;
-    host_call(SYS_set_tid_address, &thread->slot->turn, 0, 0, 0);
     tie_to_kernel(thread);
     /* The kernel learns from the sender's credentials who this is. */
     host_call(SYS_write, control_fd, &byte, 1, 0);
@@ -130,7 +129,8 @@ int clone_process(struct stub_thread *thread) {
         }
     }
     if (result == 0) {
-        result = stub_clone(flags, 0, 0, 0, slot->clone_tls);
+        /* Its slot is at the same address, as soon as it has its own area. */
+        result = stub_clone(flags, 0, 0, (uint64_t)&slot->turn, slot->clone_tls);
         if (result == 0) {
             enter_own_process(thread, fds);
             return 1;

@@ -10,21 +10,20 @@
 
 #include "host/slot.h"
 
-#define SYS_write           1
-#define SYS_mmap            9
-#define SYS_munmap          11
-#define SYS_rt_sigprocmask  14
-#define SYS_madvise         28
-#define SYS_recvmsg         47
-#define SYS_close           3
-#define SYS_exit            60
-#define SYS_getppid         110
-#define SYS_sigaltstack     131
-#define SYS_prctl           157
-#define SYS_arch_prctl      158
-#define SYS_futex           202
-#define SYS_set_tid_address 218
-#define SYS_exit_group      231
+#define SYS_write          1
+#define SYS_mmap           9
+#define SYS_munmap         11
+#define SYS_rt_sigprocmask 14
+#define SYS_madvise        28
+#define SYS_recvmsg        47
+#define SYS_close          3
+#define SYS_exit           60
+#define SYS_getppid        110
+#define SYS_sigaltstack    131
+#define SYS_prctl          157
+#define SYS_arch_prctl     158
+#define SYS_futex          202
+#define SYS_exit_group     231
 
 #define FUTEX_WAIT 0
 #define FUTEX_WAKE 1
