@@ -26,8 +26,10 @@ struct credentials *kernel_user_credentials(const struct kernel_user *user); /* 
 /* The host's side of the mounts, opened before the jail. */
 struct kernel_trees {
     int root_fd;
-    int *bind_fds; /* as many as there are --bind; owned */
-    bool writable; /* one of them */
+    bool root_no_symlinks;  /* as host_tree_open() says */
+    int *bind_fds;          /* as many as there are --bind; owned */
+    bool *bind_no_symlinks; /* likewise */
+    bool writable;          /* one of them */
 };
 /* False: an error was printed. */
 bool kernel_trees_open(const struct run_options *options, struct kernel_trees *trees);

@@ -26,20 +26,22 @@ bool kernel_trees_open(const struct run_options *options, struct kernel_trees *t
                   strerror(errno));
         return false;
     }
-    trees->root_fd = host_tree_open(root, false);
+    trees->root_fd = host_tree_open(root, false, &trees->root_no_symlinks);
     if (trees->root_fd < 0) {
         cli_error("run: cannot open %s as the guest's root: %s", root, strerror(-trees->root_fd));
         return false;
     }
     trees->bind_fds = calloc(options->bind_count + 1, sizeof(int));
-    if (!trees->bind_fds) {
+    trees->bind_no_symlinks = calloc(options->bind_count + 1, sizeof(bool));
+    if (!trees->bind_fds || !trees->bind_no_symlinks) {
         cli_error("run: out of memory");
         return false;
     }
     for (size_t i = 0; i < options->bind_count; i++) {
         const struct bind_option *bind = &options->binds[i];
 
-        trees->bind_fds[i] = host_tree_open(bind->source, !bind->read_only);
+        trees->bind_fds[i] =
+            host_tree_open(bind->source, !bind->read_only, &trees->bind_no_symlinks[i]);
         if (trees->bind_fds[i] < 0) {
             cli_error("run: --bind %s: cannot open it: %s", bind->source,
                       strerror(-trees->bind_fds[i]));
@@ -152,7 +154,9 @@ static bool attach_options(const struct builder *builder, const struct run_optio
     }
     for (size_t i = 0; i < options->bind_count; i++) {
         const struct bind_option *bind = &options->binds[i];
-        struct super_block *sb = hostfs_new(trees->bind_fds[i], bind->read_only, false);
+        unsigned flags = (bind->read_only ? HOSTFS_READ_ONLY : 0) |
+                         (trees->bind_no_symlinks[i] ? HOSTFS_NO_SYMLINKS : 0);
+        struct super_block *sb = hostfs_new(trees->bind_fds[i], flags);
         int error = IS_ERR(sb) ? (int)PTR_ERR(sb)
                                : attach(builder, sb, bind->target, bind->source,
                                         MS_NOSUID | MS_NODEV | (bind->read_only ? MS_RDONLY : 0));
@@ -193,7 +197,8 @@ struct fs_context *kernel_root_build(const struct run_options *options, struct k
     struct super_block *lower, *upper, *overlay;
     bool ok = false;
 
-    lower = hostfs_new(trees->root_fd, true, false);
+    lower = hostfs_new(trees->root_fd,
+                       HOSTFS_READ_ONLY | (trees->root_no_symlinks ? HOSTFS_NO_SYMLINKS : 0));
     upper = tmpfs_new(0, 0755);
     overlay = IS_ERR(lower) ? lower : IS_ERR(upper) ? upper : overlayfs_new(lower, upper);
     if (IS_ERR(overlay) || !builder.creds) {

@@ -360,6 +360,28 @@ void dentry_unlink(struct dentry *dentry) {
     dentry_invalidate(dentry);
 }
 
+/* The name was found to mean something else than `dentry`, which was there; unless the guest has
+ * moved it meanwhile: then it is right where it is. */
+static void dentry_drop_stale(struct dentry *dentry, const struct dentry *parent,
+                              const char *name) {
+    bool stale;
+
+    lock_acquire(&dentry->sb->dentry_lock);
+    stale = dentry->parent == parent && strcmp(dentry->name, name) == 0;
+    if (stale) {
+        hash_remove(dentry);
+        dentry->unlinked = true;
+    }
+    lock_release(&dentry->sb->dentry_lock);
+    if (stale) {
+        lru_remove(dentry);
+    }
+}
+
+struct dentry *dentry_find(struct dentry *parent, const char *name) {
+    return hash_find(name_hash(parent, name), parent, name);
+}
+
 /* From the table: 0 with a dentry, -ENOENT for an "absent" entry, 1 when the table does not know.
  */
 static int dentry_lookup_cached(struct dentry *parent, const char *name, struct dentry **child) {
@@ -371,7 +393,7 @@ static int dentry_lookup_cached(struct dentry *parent, const char *name, struct 
         return 1;
     }
     if (ops->revalidate && !ops->revalidate(parent->inode, name, dentry->inode)) {
-        dentry_invalidate(dentry);
+        dentry_drop_stale(dentry, parent, name);
         dentry_put(dentry);
         return 1;
     }
@@ -460,6 +482,7 @@ static void dentry_place_locked(struct dentry *dentry, struct dentry *parent, ch
     hash_remove(dentry);
     dentry->parent = parent;
     dentry->name = *name;
+    dentry->unlinked = false; /* a walk saw it gone, between the file system's rename and now */
     *name = old_name;
     dentry->hash = name_hash(parent, dentry->name);
     lock_acquire(bucket_lock(dentry->hash));

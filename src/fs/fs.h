@@ -82,6 +82,8 @@ struct inode {
     bool dead;                       /* guarded by lock: a removed directory, nothing enters it */
     struct list_head watches;        /* inotify's; guarded by its own lock, see fs_event() */
     _Atomic bool no_link;            /* O_TMPFILE with O_EXCL: it will never have a name */
+    _Atomic bool settled;            /* its names are the guest's alone: never asked to confirm */
+    _Atomic bool many_names;         /* was seen under several: each walk asks for it by itself */
     _Atomic unsigned watch_count;    /* entries of watches: 0 makes fs_event() cost nothing */
     _Atomic int write_count;         /* > 0: open for writing so often; < 0: being executed */
     struct file_lock_context *_Atomic locks; /* record locks and flock, made on first use; owned */
@@ -143,6 +145,12 @@ struct inode_ops {
     /* NULL: a cached dentry stays valid. Otherwise: does `name` in dir still mean child (NULL:
      * still absent)? */
     bool (*revalidate)(struct inode *dir, const char *name, struct inode *child);
+    /*
+     * Optional, beside revalidate: the same for a `path` of one or more names below dir, joined by
+     * slashes, whose inner ones were directories when the walk passed them. So a walk asks once, at
+     * its end. *stat: the child's attributes at this moment.
+     */
+    bool (*confirm)(struct inode *dir, const char *path, struct inode *child, struct kstat *stat);
     /* The last reference is gone: free private. */
     void (*release)(struct inode *inode);
 };
@@ -367,6 +375,7 @@ struct fs_context *fs_context_new_test(void);
 #define LOOKUP_NO_XDEV     (1u << 5)
 #define LOOKUP_BENEATH     (1u << 6)
 #define LOOKUP_IN_ROOT     (1u << 7)
+#define LOOKUP_REVAL       (1u << 8) /* each step is confirmed by itself: after -ESTALE */
 
 /* Who walks. `start` is where a relative name begins (the directory of an *at call); NULL: the cwd.
  */
@@ -378,6 +387,9 @@ struct walk {
 /* 0 with an owned path, or -errno. */
 int MUST_CHECK path_lookup(const struct walk *walk, const char *name, unsigned flags,
                            struct path *path);
+/* And its attributes, at the price of one where the walk learns them anyhow. */
+int MUST_CHECK path_lookup_stat(const struct walk *walk, const char *name, unsigned flags,
+                                struct path *path, struct kstat *stat);
 /* The directory and the last component, for calls that make or remove names. `last` holds
  * NAME_MAX+1 bytes; `trailing_slash` tells whether the name had one. A last component of "", "." or
  * ".." gives last_special. */
@@ -608,9 +620,11 @@ uint64_t tmpfs_memory_used(void);
 /* An unlinked file of kernel memory (a memfd): for memfd_create, shared anonymous memory, SysV shm.
  */
 int MUST_CHECK tmpfs_file_new(const char *name, int flags, struct file **file);
-/* A host directory; takes over the O_PATH descriptor. exclusive: nobody else changes it while we
- * run. */
-struct super_block *hostfs_new(int dirfd, bool read_only, bool exclusive);
+/* A host directory; takes over the O_PATH descriptor. */
+#define HOSTFS_READ_ONLY   (1u << 0)
+#define HOSTFS_EXCLUSIVE   (1u << 1) /* nobody else changes it while we run */
+#define HOSTFS_NO_SYMLINKS (1u << 2) /* the host follows no symlink in it: host_tree_open() */
+struct super_block *hostfs_new(int dirfd, unsigned flags);
 struct super_block *overlayfs_new(struct super_block *lower, struct super_block *upper);
 /* A host descriptor that came from outside (stdin, stdout, stderr): takes over fd. Terminals become
  * files/tty's business. */

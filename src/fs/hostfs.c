@@ -14,7 +14,8 @@
  * VFS's business and means the guest's own device or FIFO.
  *
  * Modes. exclusive: nobody else changes the directory, so dentries stay valid, and attributes too
- * when it is read-only. Otherwise a statx confirms each step.
+ * when it is read-only. Otherwise the host is asked at each walk: once for all of its names where
+ * the host follows no symlink in the tree (hostfs_confirm), else at each step.
  *
  * Locks: sb->lock guards the table, the list and all mutable fields; no host call but closing
  * descriptors is made under it.
@@ -191,7 +192,7 @@ static struct inode *hostfs_inode_new(struct super_block *sb, const struct statx
     }
     inode = inode_new(
         sb, fold_ino(sb, makedev(stat->stx_dev_major, stat->stx_dev_minor), stat->stx_ino),
-        stat->stx_mode, hostfs_ops(stat->stx_mode, super->exclusive), file_ops, node);
+        stat->stx_mode, hostfs_ops(stat->stx_mode, super), file_ops, node);
     if (IS_ERR(inode)) {
         free(node);
         return inode;
@@ -210,25 +211,30 @@ static struct inode *hostfs_inode_new(struct super_block *sb, const struct statx
     return inode;
 }
 
+static bool hostfs_is_at(struct inode *inode, const struct inode *parent, const char *name) {
+    const struct hostfs_inode *node = hostfs_node(inode);
+    LOCK_GUARD(&inode->sb->lock);
+
+    return node->parent == parent && strcmp(node->name, name) == 0;
+}
+
 int hostfs_moved(struct inode *inode, struct inode *parent, const char *name) {
     struct hostfs_inode *node = hostfs_node(inode);
-    char *copy = strdup(name);
     struct inode *old_parent;
-    char *old_name;
+    char *copy, *old_name;
 
+    if (hostfs_is_at(inode, parent, name)) {
+        return 0;
+    }
+    copy = strdup(name);
     if (!copy) {
         return -ENOMEM;
     }
     lock_acquire(&inode->sb->lock);
-    if (node->parent == parent && node->name && strcmp(node->name, name) == 0) {
-        old_parent = NULL;
-        old_name = copy;
-    } else {
-        old_parent = node->parent;
-        old_name = node->name;
-        node->parent = inode_get(parent);
-        node->name = copy;
-    }
+    old_parent = node->parent;
+    old_name = node->name;
+    node->parent = inode_get(parent);
+    node->name = copy;
     lock_release(&inode->sb->lock);
     free(old_name);
     if (old_parent) {
@@ -256,6 +262,7 @@ struct inode *hostfs_inode_find(struct super_block *sb, struct inode *parent, co
                                 const struct statx *stat) {
     struct hostfs_super *super = hostfs_super(sb);
     struct inode *inode, *fresh;
+    bool fresh_made = false;
     int error;
 
     lock_acquire(&sb->lock);
@@ -271,11 +278,16 @@ struct inode *hostfs_inode_find(struct super_block *sb, struct inode *parent, co
         if (!inode) {
             table_insert_locked(super, hostfs_node(fresh));
             inode = STEAL(fresh);
+            fresh_made = true;
         }
         lock_release(&sb->lock);
         if (fresh) {
             inode_put(fresh);
         }
+    }
+    /* An old dentry may lead to it as well, and where it says that the file is would be wrong. */
+    if (!fresh_made && parent && !hostfs_is_at(inode, parent, name)) {
+        atomic_store(&inode->many_names, true);
     }
     error = parent ? hostfs_moved(inode, parent, name) : 0;
     if (error) {
@@ -491,7 +503,7 @@ const struct file_system_type hostfs_type = {
     .release = hostfs_release,
 };
 
-struct super_block *hostfs_new(int dirfd, bool read_only, bool exclusive) {
+struct super_block *hostfs_new(int dirfd, unsigned flags) {
     struct host_handle *root CLEANUP(host_handle_put) = host_handle_new(dirfd);
     struct hostfs_super *super = calloc(1, sizeof(*super));
     struct super_block *sb;
@@ -502,7 +514,8 @@ struct super_block *hostfs_new(int dirfd, bool read_only, bool exclusive) {
         free(super);
         return ERR_PTR(-ENOMEM);
     }
-    super->exclusive = exclusive;
+    super->exclusive = flags & HOSTFS_EXCLUSIVE;
+    super->no_symlinks = flags & HOSTFS_NO_SYMLINKS;
     super->bucket_count = 256;
     super->buckets = calloc(super->bucket_count, sizeof(struct hostfs_inode *));
     list_init(&super->lru);
@@ -514,7 +527,7 @@ struct super_block *hostfs_new(int dirfd, bool read_only, bool exclusive) {
         free(super);
         return sb;
     }
-    sb->read_only = read_only;
+    sb->read_only = flags & HOSTFS_READ_ONLY;
     error = host_statx(root->fd, "", &stat);
     if (!error && !S_ISDIR(stat.stx_mode) && !S_ISREG(stat.stx_mode)) {
         error = -ENOTDIR;

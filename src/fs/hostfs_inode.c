@@ -79,7 +79,29 @@ static bool hostfs_revalidate(struct inode *dir, const char *name, struct inode 
     if (error) {
         return error == -ENOENT && !child;
     }
-    return child && hostfs_same(hostfs_node(child), &stat);
+    /* It may have had another name since this one was looked up. */
+    return child && hostfs_same(hostfs_node(child), &stat) && !hostfs_moved(child, dir, name);
+}
+
+/*
+ * One statx for many names: it finds the child's identity at their end, or does not. That the inner
+ * directories are the same as before is not asked: whatever they are, the path leads there now. The
+ * mounts refuse symlinks, so it never leads out of the tree.
+ */
+static bool hostfs_confirm(struct inode *dir, const char *path, struct inode *child,
+                           struct kstat *kstat) {
+    struct host_handle *handle CLEANUP(host_handle_put) = hostfs_handle(dir);
+    struct statx stat;
+    int error = IS_ERR(handle) ? (int)PTR_ERR(handle) : host_statx_below(handle->fd, path, &stat);
+
+    if (error) {
+        return error == -ENOENT && !child;
+    }
+    if (!child || !hostfs_same(hostfs_node(child), &stat)) {
+        return false;
+    }
+    hostfs_kstat(&stat, kstat);
+    return true;
 }
 
 static ssize_t hostfs_readlink(struct inode *inode, char *buffer, size_t size) {
@@ -432,14 +454,18 @@ static int hostfs_removexattr(struct inode *inode, const char *name) {
 static const struct inode_ops directory_ops = {HOSTFS_DIRECTORY_OPS};
 static const struct inode_ops shared_directory_ops = {HOSTFS_DIRECTORY_OPS,
                                                       .revalidate = hostfs_revalidate};
+static const struct inode_ops confirming_directory_ops = {
+    HOSTFS_DIRECTORY_OPS, .revalidate = hostfs_revalidate, .confirm = hostfs_confirm};
 static const struct inode_ops regular_ops = {HOSTFS_COMMON_OPS, .open = hostfs_open};
 static const struct inode_ops symlink_ops = {HOSTFS_COMMON_OPS, .readlink = hostfs_readlink};
 static const struct inode_ops special_ops = {HOSTFS_COMMON_OPS};
 
-const struct inode_ops *hostfs_ops(mode_t type, bool exclusive) {
+const struct inode_ops *hostfs_ops(mode_t type, const struct hostfs_super *super) {
     switch (type & S_IFMT) {
     case S_IFDIR:
-        return exclusive ? &directory_ops : &shared_directory_ops;
+        return super->exclusive     ? &directory_ops
+               : super->no_symlinks ? &confirming_directory_ops
+                                    : &shared_directory_ops;
     case S_IFREG:
         return &regular_ops;
     case S_IFLNK:

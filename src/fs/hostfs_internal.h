@@ -33,7 +33,9 @@ struct hostfs_inode {
 #define HOSTFS_INO_BITS 52
 
 struct hostfs_super {
-    bool exclusive; /* immutable */
+    /* immutable */
+    bool exclusive;
+    bool no_symlinks; /* the host follows none in the tree: several names at once */
     /* guarded by sb->lock */
     struct hostfs_inode **buckets;
     size_t bucket_count, inode_count;
@@ -90,7 +92,7 @@ bool hostfs_same(const struct hostfs_inode *node, const struct statx *stat);
 
 void hostfs_inode_release(struct inode *inode);
 int MUST_CHECK hostfs_open(struct inode *inode, struct file *file);
-const struct inode_ops *hostfs_ops(mode_t type, bool exclusive);
+const struct inode_ops *hostfs_ops(mode_t type, const struct hostfs_super *super);
 extern const struct file_ops hostfs_file_ops, hostfs_directory_file_ops;
 
 #endif

@@ -24,6 +24,10 @@ int nameidata_init(struct nameidata *nd, const struct walk *walk, const char *na
     nd->trailing_slash = false;
     nd->last_type = LAST_ROOT;
     nd->last[0] = '\0';
+    nd->base = NULL;
+    nd->names_length = 0;
+    nd->confirmed = true;
+    nd->stat_known = false;
     if (!*name && !(flags & LOOKUP_EMPTY)) {
         return -ENOENT;
     }
@@ -56,6 +60,9 @@ int nameidata_init(struct nameidata *nd, const struct walk *walk, const char *na
 void nameidata_finish(struct nameidata *nd) {
     while (nd->depth > 0) {
         free(nd->stack[--nd->depth].buffer);
+    }
+    if (nd->base) {
+        dentry_put(nd->base);
     }
     if (nd->path.dentry) {
         path_put(&nd->path);
@@ -117,9 +124,16 @@ static int walk_dotdot(struct nameidata *nd) {
 }
 
 static int walk_dots(struct nameidata *nd) {
+    int error;
+
     if (nd->last_type != LAST_DOTDOT) {
         return 0;
     }
+    error = walk_confirm_parent(nd);
+    if (error) {
+        return error;
+    }
+    walk_settle(nd);
     if ((nd->flags & LOOKUP_BENEATH) && path_equal(&nd->path, &nd->root)) {
         return -EXDEV;
     }
@@ -136,12 +150,11 @@ static int walk_to_root(struct nameidata *nd) {
     path_put(&nd->path);
     nd->path = nd->root;
     path_get(&nd->path);
+    walk_settle(nd);
     return 0;
 }
 
-/* nd->path is the directory that `link` is in. 1: its text was pushed; 0: a magic link, nd->path is
- * the target. */
-static int walk_symlink(struct nameidata *nd, struct inode *link) {
+int walk_symlink(struct nameidata *nd, struct inode *link) {
     char *text;
     ssize_t length;
     int error;
@@ -166,6 +179,7 @@ static int walk_symlink(struct nameidata *nd, struct inode *link) {
         }
         path_put(&nd->path);
         nd->path = target;
+        walk_settle(nd);
         return 0;
     }
     if (!link->ops->readlink) {
@@ -211,6 +225,7 @@ int walk_step(struct nameidata *nd, struct dentry *child, bool follow) {
     }
     path_put(&nd->path);
     nd->path = next;
+    walk_settle(nd);
     return 0;
 }
 
@@ -221,6 +236,10 @@ int walk_last(struct nameidata *nd, bool follow) {
 
     if (nd->last_type != LAST_NORMAL) {
         return walk_dots(nd);
+    }
+    error = walk_quick(nd, follow || nd->trailing_slash);
+    if (error != WALK_UNKNOWN) {
+        return error;
     }
     error = dentry_lookup(nd->path.dentry, nd->last, &child);
     if (error) {
@@ -248,14 +267,15 @@ int walk_parent(struct nameidata *nd) {
             nd->rest = nd->stack[nd->depth].rest;
             continue;
         }
-        error = may_lookup(nd->path.dentry, nd->creds);
+        error = walk_may_lookup(nd);
         if (error) {
             return error;
         }
         end = strchrnul(name, '/');
         length = (size_t)(end - name);
         if (length > NAME_MAX) {
-            return -ENAMETOOLONG;
+            error = walk_confirm(nd);
+            return error ? error : -ENAMETOOLONG;
         }
         memcpy(nd->last, name, length);
         nd->last[length] = '\0';
@@ -274,7 +294,8 @@ int walk_parent(struct nameidata *nd) {
     }
 }
 
-int path_lookup(const struct walk *walk, const char *name, unsigned flags, struct path *path) {
+static int lookup_once(const struct walk *walk, const char *name, unsigned flags, struct path *path,
+                       struct kstat *stat) {
     struct nameidata nd CLEANUP(nameidata);
     int error = nameidata_init(&nd, walk, name, flags);
 
@@ -287,9 +308,19 @@ int path_lookup(const struct walk *walk, const char *name, unsigned flags, struc
             error = walk_last(&nd, flags & LOOKUP_FOLLOW);
         }
     } while (error == 1);
+    if (!error) {
+        error = walk_confirm(&nd);
+    }
     if (!error && ((flags & LOOKUP_DIRECTORY) || nd.trailing_slash) &&
         !S_ISDIR(nd.path.dentry->inode->type)) {
         error = -ENOTDIR;
+    }
+    if (!error && stat) {
+        if (nd.stat_known) {
+            *stat = nd.stat;
+        } else {
+            error = inode_getattr(nd.path.dentry->inode, stat);
+        }
     }
     if (!error) {
         *path = nd.path;
@@ -298,14 +329,36 @@ int path_lookup(const struct walk *walk, const char *name, unsigned flags, struc
     return error;
 }
 
-int path_lookup_parent(const struct walk *walk, const char *name, unsigned flags,
-                       struct path *parent, char last[NAME_MAX + 1], enum last_type *type,
-                       bool *trailing_slash) {
+static int lookup_stat(const struct walk *walk, const char *name, unsigned flags, struct path *path,
+                       struct kstat *stat) {
+    int error = lookup_once(walk, name, flags, path, stat);
+
+    for (int i = 0; error == -ESTALE && i < STALE_TRIES; i++) {
+        error = lookup_once(walk, name, flags | LOOKUP_REVAL, path, stat);
+    }
+    return error;
+}
+
+int path_lookup(const struct walk *walk, const char *name, unsigned flags, struct path *path) {
+    return lookup_stat(walk, name, flags, path, NULL);
+}
+
+int path_lookup_stat(const struct walk *walk, const char *name, unsigned flags, struct path *path,
+                     struct kstat *stat) {
+    return lookup_stat(walk, name, flags, path, stat);
+}
+
+static int lookup_parent_once(const struct walk *walk, const char *name, unsigned flags,
+                              struct path *parent, char last[NAME_MAX + 1], enum last_type *type,
+                              bool *trailing_slash) {
     struct nameidata nd CLEANUP(nameidata);
     int error = nameidata_init(&nd, walk, name, flags);
 
     if (!error) {
         error = walk_parent(&nd);
+    }
+    if (!error) {
+        error = walk_confirm(&nd);
     }
     if (error) {
         return error;
@@ -316,4 +369,16 @@ int path_lookup_parent(const struct walk *walk, const char *name, unsigned flags
     *type = nd.last_type;
     *trailing_slash = nd.trailing_slash;
     return 0;
+}
+
+int path_lookup_parent(const struct walk *walk, const char *name, unsigned flags,
+                       struct path *parent, char last[NAME_MAX + 1], enum last_type *type,
+                       bool *trailing_slash) {
+    int error = lookup_parent_once(walk, name, flags, parent, last, type, trailing_slash);
+
+    for (int i = 0; error == -ESTALE && i < STALE_TRIES; i++) {
+        error = lookup_parent_once(walk, name, flags | LOOKUP_REVAL, parent, last, type,
+                                   trailing_slash);
+    }
+    return error;
 }

@@ -239,32 +239,47 @@ static int open_tmpfile(struct nameidata *nd, struct open_how_kernel *how, struc
     return error;
 }
 
-int vfs_open(const struct walk *walk, const char *name, int flags, mode_t mode,
-             unsigned lookup_flags, struct file **file) {
+static int walk_and_open(const struct walk *walk, const char *name, unsigned lookup_flags,
+                         struct open_how_kernel *how, struct file **file) {
     struct nameidata nd CLEANUP(nameidata);
-    struct open_how_kernel how = {0};
-    int error = check_flags(&flags, &how);
+    int error = nameidata_init(&nd, walk, name, lookup_flags);
 
-    nd.path.dentry = nd.root.dentry = NULL;
-    nd.depth = 0;
-    if (!error) {
-        how.mode = mode & 07777 & ~fs_context_umask(walk->fs);
-        error = nameidata_init(&nd, walk, name, lookup_flags);
-    }
     if (error) {
         return error;
     }
     do {
         error = walk_parent(&nd);
-        if (!error) {
-            error = (how.flags & O_CREAT) ? walk_create(&nd, &how)
-                                          : walk_last(&nd, !(how.flags & O_NOFOLLOW));
+        if (!error && (how->flags & O_CREAT)) {
+            error = walk_confirm(&nd);
+            if (!error) {
+                error = walk_create(&nd, how);
+            }
+        } else if (!error) {
+            error = walk_last(&nd, !(how->flags & O_NOFOLLOW));
         }
     } while (error == 1);
-    if (!error && (how.flags & O_TMPFILE) == O_TMPFILE) {
-        error = open_tmpfile(&nd, &how, file);
-    } else if (!error) {
-        error = open_here(&nd, &how, file);
+    if (!error) {
+        error = walk_confirm(&nd);
+    }
+    if (!error) {
+        error = (how->flags & O_TMPFILE) == O_TMPFILE ? open_tmpfile(&nd, how, file)
+                                                      : open_here(&nd, how, file);
+    }
+    return error;
+}
+
+int vfs_open(const struct walk *walk, const char *name, int flags, mode_t mode,
+             unsigned lookup_flags, struct file **file) {
+    struct open_how_kernel how = {0};
+    int error = check_flags(&flags, &how);
+
+    if (error) {
+        return error;
+    }
+    how.mode = mode & 07777 & ~fs_context_umask(walk->fs);
+    error = walk_and_open(walk, name, lookup_flags, &how, file);
+    for (int i = 0; error == -ESTALE && !how.created && i < STALE_TRIES; i++) {
+        error = walk_and_open(walk, name, lookup_flags | LOOKUP_REVAL, &how, file);
     }
     if (!error && !(how.flags & O_PATH)) {
         fs_event_dentry((*file)->path.dentry, IN_OPEN);
@@ -272,8 +287,8 @@ int vfs_open(const struct walk *walk, const char *name, int flags, mode_t mode,
     return error;
 }
 
-int vfs_open_exec(const struct walk *walk, const char *name, unsigned lookup_flags,
-                  struct file **file) {
+static int open_exec_once(const struct walk *walk, const char *name, unsigned lookup_flags,
+                          struct file **file) {
     struct path path = {0};
     struct inode *inode;
     int error = path_lookup(walk, name, lookup_flags, &path);
@@ -303,5 +318,15 @@ int vfs_open_exec(const struct walk *walk, const char *name, unsigned lookup_fla
         }
     }
     path_put(&path);
+    return error;
+}
+
+int vfs_open_exec(const struct walk *walk, const char *name, unsigned lookup_flags,
+                  struct file **file) {
+    int error = open_exec_once(walk, name, lookup_flags, file);
+
+    for (int i = 0; error == -ESTALE && i < STALE_TRIES; i++) {
+        error = open_exec_once(walk, name, lookup_flags | LOOKUP_REVAL, file);
+    }
     return error;
 }

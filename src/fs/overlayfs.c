@@ -160,29 +160,33 @@ static ssize_t overlay_readlink(struct inode *inode, char *buffer, size_t size) 
     return real->ops->readlink ? real->ops->readlink(real, buffer, size) : -EINVAL;
 }
 
-int overlay_getattr(struct inode *inode, struct kstat *stat) {
+void overlay_show(struct inode *inode, const struct inode *upper, struct kstat *stat) {
     struct overlay_node *node = overlay_node(inode);
-    struct inode *upper = overlay_upper(inode);
-    int error = inode_getattr(upper ? upper : node->lower, stat);
 
-    if (error) {
-        return error;
-    }
     stat->dev = inode->sb->dev;
     stat->ino = inode->ino;
     if (!node->lower) {
-        return 0;
+        return;
     }
     if (S_ISDIR(inode->type)) {
         /* As Linux: how many subdirectories a merged one has is not counted. */
         stat->nlink = upper ? 1 : stat->nlink;
-        return 0;
+        return;
     }
     LOCK_GUARD(&inode->sb->lock);
     int nlink = (int)(upper ? node->base_nlink : stat->nlink) + node->link_change;
 
     stat->nlink = (uint32_t)MAX(nlink, 0);
-    return 0;
+}
+
+int overlay_getattr(struct inode *inode, struct kstat *stat) {
+    struct inode *upper = overlay_upper(inode);
+    int error = inode_getattr(upper ? upper : overlay_node(inode)->lower, stat);
+
+    if (!error) {
+        overlay_show(inode, upper, stat);
+    }
+    return error;
 }
 
 static int overlay_setattr(struct inode *inode, const struct iattr *attr) {
@@ -245,6 +249,8 @@ static int overlay_removexattr(struct inode *inode, const char *name) {
 static const struct inode_ops directory_ops = {OVERLAY_DIRECTORY_OPS};
 static const struct inode_ops shared_directory_ops = {OVERLAY_DIRECTORY_OPS,
                                                       .revalidate = overlay_revalidate};
+static const struct inode_ops confirming_directory_ops = {
+    OVERLAY_DIRECTORY_OPS, .revalidate = overlay_revalidate, .confirm = overlay_confirm};
 static const struct inode_ops regular_ops = {OVERLAY_COMMON_OPS, .open = overlay_open};
 static const struct inode_ops symlink_ops = {OVERLAY_COMMON_OPS, .readlink = overlay_readlink};
 static const struct inode_ops special_ops = {OVERLAY_COMMON_OPS};
@@ -252,7 +258,9 @@ static const struct inode_ops special_ops = {OVERLAY_COMMON_OPS};
 static const struct inode_ops *overlay_ops(mode_t type, const struct inode *lower) {
     switch (type) {
     case S_IFDIR:
-        return lower && lower->ops->revalidate ? &shared_directory_ops : &directory_ops;
+        return !lower || !lower->ops->revalidate ? &directory_ops
+               : lower->ops->confirm             ? &confirming_directory_ops
+                                                 : &shared_directory_ops;
     case S_IFREG:
         return &regular_ops;
     case S_IFLNK:
@@ -283,6 +291,7 @@ static struct inode *overlay_inode_new(struct super_block *sb, struct inode *low
     node->inode = inode;
     node->lower = lower ? inode_get(lower) : NULL;
     atomic_init(&node->upper, upper ? inode_get(upper) : NULL);
+    atomic_init(&inode->settled, upper != NULL);
     list_init(&node->pin_link);
     return inode;
 }
@@ -343,6 +352,7 @@ void overlay_set_upper(struct inode *inode, struct inode *upper, uint32_t base_n
     LOCK_GUARD(&inode->sb->lock);
 
     atomic_store_explicit(&node->upper, inode_get(upper), memory_order_release);
+    atomic_store_explicit(&inode->settled, true, memory_order_release);
     insert_upper_locked(super, node);
     node->base_nlink = base_nlink;
     /* The root's own life is the super block's. */

@@ -80,6 +80,8 @@ void overlay_count_link(struct inode *inode, int change);
 /* A directory was removed. */
 void overlay_forget(struct inode *inode);
 int overlay_getattr(struct inode *inode, struct kstat *stat);
+/* What the overlay shows instead of the attributes of the real inode: the lower, or `upper`. */
+void overlay_show(struct inode *inode, const struct inode *upper, struct kstat *stat);
 void overlay_inode_release(struct inode *inode);
 
 /* overlayfs_copy_up.c */
@@ -96,6 +98,7 @@ int MUST_CHECK overlay_open_real(struct inode *real, int flags, const struct cre
 /* overlayfs_names.c */
 int overlay_lookup(struct inode *dir, const char *name, struct inode **child);
 bool overlay_revalidate(struct inode *dir, const char *name, struct inode *child);
+bool overlay_confirm(struct inode *dir, const char *path, struct inode *child, struct kstat *stat);
 int overlay_create(struct inode *dir, const char *name, mode_t mode,
                    const struct credentials *creds, struct inode **child);
 int overlay_mkdir(struct inode *dir, const char *name, mode_t mode, const struct credentials *creds,

@@ -61,6 +61,9 @@ int overlay_lookup(struct inode *dir, const char *name, struct inode **child) {
     if (IS_ERR(inode)) {
         return (int)PTR_ERR(inode);
     }
+    if (atomic_load(&found->many_names)) {
+        atomic_store(&inode->many_names, true);
+    }
     *child = inode;
     return 0;
 }
@@ -85,6 +88,42 @@ bool overlay_revalidate(struct inode *dir, const char *name, struct inode *child
         }
     }
     return lower_dir->ops->revalidate(lower_dir, name, child ? overlay_node(child)->lower : NULL);
+}
+
+/*
+ * As above, for many names: between dir and the child nothing is copied up (what is, is settled and
+ * ends the row of names), so all of them are the lower file system's.
+ */
+bool overlay_confirm(struct inode *dir, const char *path, struct inode *child, struct kstat *stat) {
+    struct inode *lower_dir = overlay_node(dir)->lower, *upper_dir = overlay_upper(dir);
+    struct inode *upper;
+
+    if (child && !overlay_node(child)->lower) {
+        return false;
+    }
+    if (!child && upper_dir && !strchr(path, '/')) {
+        struct inode *found CLEANUP(inode_put) = NULL;
+
+        if (overlay_upper_lookup(upper_dir, path, &found)) {
+            return false;
+        }
+        if (found) {
+            return overlay_is_whiteout(dir->sb, found);
+        }
+    }
+    if (!lower_dir->ops->confirm(lower_dir, path, child ? overlay_node(child)->lower : NULL,
+                                 stat)) {
+        return false;
+    }
+    /* Copied up by now: then what was written to it may be older than our question. */
+    upper = child ? overlay_upper(child) : NULL;
+    if (upper && inode_getattr(upper, stat)) {
+        return false;
+    }
+    if (child) {
+        overlay_show(child, upper, stat);
+    }
+    return true;
 }
 
 /* Would the name be seen if the upper file system had nothing to say about it? 1, 0, -errno. */

@@ -27,6 +27,9 @@ struct dentry *dentry_new_tmpfile(struct dentry *parent, struct inode *inode);
  */
 int MUST_CHECK dentry_lookup(struct dentry *parent, const char *name, struct dentry **child);
 int MUST_CHECK dentry_lookup_locked(struct dentry *parent, const char *name, struct dentry **child);
+/* What the table says, unconfirmed; owned; its inode is NULL for an "absent" entry. NULL: nothing.
+ */
+struct dentry *dentry_find(struct dentry *parent, const char *name);
 /* A new child was made (create, link ...): its dentry. Replaces an "absent" entry. The caller holds
  * the directory's lock. */
 struct dentry *dentry_add(struct dentry *parent, const char *name, struct inode *inode);
@@ -77,6 +80,16 @@ struct nameidata {
     char last[NAME_MAX + 1];
     enum last_type last_type;
     bool trailing_slash;
+    /*
+     * What is still to be confirmed (namei_confirm.c): `names` lead from base to path.dentry, and
+     * have been looked up in the dentry table alone since `confirmed` was last true.
+     */
+    struct dentry *base; /* owned; NULL: names is empty */
+    size_t names_length;
+    bool confirmed;
+    bool stat_known; /* stat: of path.dentry, when it was confirmed */
+    struct kstat stat;
+    char names[PATH_MAX];
     struct {
         char *buffer;     /* the symlink's text whose rest is being walked; owned */
         const char *rest; /* what follows the symlink in the name that held it */
@@ -94,8 +107,29 @@ int MUST_CHECK walk_parent(struct nameidata *nd);
 /* Goes to `child` of nd->path (borrowed), over mounts; a symlink that is to be followed is pushed
  * instead: 1, the caller calls walk_parent() again. 0: nd->path is the child. */
 int MUST_CHECK walk_step(struct nameidata *nd, struct dentry *child, bool follow);
+/* Pushes the text of `link`, which is in nd->path: 1; 0: a magic link, nd->path is its target. */
+int MUST_CHECK walk_symlink(struct nameidata *nd, struct inode *link);
 /* The last component after walk_parent(), without creating: like walk_step(). */
 int MUST_CHECK walk_last(struct nameidata *nd, bool follow);
+
+/* ---- namei_confirm.c ---- */
+
+/* How often a walk is made again because somebody outside changes what it passes. */
+#define STALE_TRIES 8
+
+#define WALK_UNKNOWN 2
+/* walk_last() by the dentry table where the file system can confirm many names at once: 0, 1,
+ * -errno, or WALK_UNKNOWN with nd->path confirmed: the file system is to be asked for the name. */
+int MUST_CHECK walk_quick(struct nameidata *nd, bool follow);
+/* Is nd->path still what its name means? 0; -ESTALE: the walk is to be made again with
+ * LOOKUP_REVAL. */
+int MUST_CHECK walk_confirm(struct nameidata *nd);
+/* Before "..": also of the directory that nd->path is in. */
+int MUST_CHECK walk_confirm_parent(struct nameidata *nd);
+/* nd->path was got at otherwise: names begin anew here. */
+void walk_settle(struct nameidata *nd);
+/* may_lookup() of nd->path, which is confirmed first where its attributes matter. */
+int MUST_CHECK walk_may_lookup(struct nameidata *nd);
 
 /* ---- permission.c ---- */
 

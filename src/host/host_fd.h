@@ -36,11 +36,17 @@ int MUST_CHECK host_files_setup(void);
 /* How many descriptors this process may have (RLIMIT_NOFILE). */
 unsigned host_fd_limit(void);
 
+/* A file that is there, by several components, none of them ".."; what host_openat() says of
+ * symlinks. -ENOSYS: the host has no openat2, ask for one component at a time. */
+int MUST_CHECK host_open_below(int dirfd, const char *path, int flags);
 /* openat2(2) with RESOLVE_BENEATH|NO_SYMLINKS|NO_MAGICLINKS; O_CLOEXEC and O_NOFOLLOW always;
  * `name` is one component, or "" for the directory itself. */
 int MUST_CHECK host_openat(int dirfd, const char *name, int flags, mode_t mode);
 /* statx with AT_SYMLINK_NOFOLLOW (AT_EMPTY_PATH for ""), all basic fields and btime. */
 int MUST_CHECK host_statx(int dirfd, const char *name, struct statx *stat);
+/* The same for several components, none of them "..", below a directory of a tree in which the host
+ * follows no symlinks (host_tree_open): -ELOOP for one in the way. */
+int MUST_CHECK host_statx_below(int dirfd, const char *path, struct statx *stat);
 int MUST_CHECK host_fstat(int fd, struct stat *stat);
 int MUST_CHECK host_fstatfs(int fd, struct statfs *stat);
 ssize_t MUST_CHECK host_readlinkat(int dirfd, const char *name, char *buffer, size_t size);

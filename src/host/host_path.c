@@ -1,7 +1,8 @@
 /*
- * Host files by name. Every name is one component below a directory descriptor, and no host symlink
- * is ever followed: openat2(2) with RESOLVE_BENEATH|NO_SYMLINKS|NO_MAGICLINKS, or O_NOFOLLOW on one
- * checked component where the host has no openat2.
+ * Host files by name. A name is one component below a directory descriptor, and no host symlink is
+ * ever followed: openat2(2) with RESOLVE_BENEATH|NO_SYMLINKS|NO_MAGICLINKS, or O_NOFOLLOW on one
+ * checked component where the host has no openat2. Several components at once are for openat2
+ * alone, and for statx(2) where the mounts themselves refuse symlinks.
  *
  * Owns one descriptor: /proc/self/fd as it was before the jail, for the few calls that Linux offers
  * by path only. Where a newer call (fchmodat2, getxattrat) or "." of a directory does the same,
@@ -92,7 +93,61 @@ static bool name_is_component(const char *name) {
     return strcmp(name, "..") != 0 && !strchr(name, '/');
 }
 
+/* A relative path of one or more components, none of them "..". */
+static bool path_is_below(const char *path) {
+    const char *at = path;
+
+    if (*path == '/') {
+        return false;
+    }
+    for (;;) {
+        if (at[0] == '.' && at[1] == '.' && (at[2] == '/' || !at[2])) {
+            return false;
+        }
+        at = strchr(at, '/');
+        if (!at) {
+            return true;
+        }
+        at++;
+    }
+}
+
+/* -ENOSYS: the host has no such call. */
+static int open_resolved(int dirfd, const char *path, int flags, mode_t mode) {
+    struct open_how how = {
+        .flags = (uint64_t)(unsigned)flags,
+        .mode = flags & (O_CREAT | __O_TMPFILE) ? mode & 07777 : 0,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    };
+    int tries = 0;
+
+    if (atomic_load_explicit(&no_openat2, memory_order_relaxed)) {
+        return -ENOSYS;
+    }
+    for (;;) {
+        long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+
+        if (fd >= 0) {
+            return (int)fd;
+        }
+        if (errno == EINTR || (errno == EAGAIN && tries++ < 64)) {
+            continue; /* EAGAIN: a rename on the host raced with the walk */
+        }
+        if (errno == ENOSYS) {
+            atomic_store_explicit(&no_openat2, true, memory_order_relaxed);
+        }
+        return -errno;
+    }
+}
+
+int host_open_below(int dirfd, const char *path, int flags) {
+    return path_is_below(path) ? open_resolved(dirfd, path, flags | O_CLOEXEC | O_NOFOLLOW, 0)
+                               : -EINVAL;
+}
+
 int host_openat(int dirfd, const char *name, int flags, mode_t mode) {
+    int fd;
+
     if (!name_is_component(name)) {
         return -EINVAL;
     }
@@ -100,36 +155,13 @@ int host_openat(int dirfd, const char *name, int flags, mode_t mode) {
         name = "."; /* a directory, again with other rights */
     }
     flags |= O_CLOEXEC | O_NOFOLLOW;
-    if (!atomic_load_explicit(&no_openat2, memory_order_relaxed)) {
-        struct open_how how = {
-            .flags = (uint64_t)(unsigned)flags,
-            .mode = flags & (O_CREAT | __O_TMPFILE) ? mode & 07777 : 0,
-            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-        };
-        int tries = 0;
-
-        for (;;) {
-            long fd = syscall(SYS_openat2, dirfd, name, &how, sizeof(how));
-
-            if (fd >= 0) {
-                return (int)fd;
-            }
-            if (errno == EINTR || (errno == EAGAIN && tries++ < 64)) {
-                continue; /* EAGAIN: a rename on the host raced with the walk */
-            }
-            if (errno == ENOSYS) {
-                atomic_store_explicit(&no_openat2, true, memory_order_relaxed);
-                break;
-            }
-            if (errno == EPERM) {
-                break; /* O_NOATIME, an append-only file, or a policy: openat gives the answer */
-            }
-            return -errno;
-        }
+    fd = open_resolved(dirfd, name, flags, mode);
+    /* EPERM: O_NOATIME, an append-only file, or a policy: openat gives the answer. */
+    if (fd != -ENOSYS && fd != -EPERM) {
+        return fd;
     }
     for (;;) {
-        int fd = openat(dirfd, name, flags, mode);
-
+        fd = openat(dirfd, name, flags, mode);
         if (fd >= 0) {
             return fd;
         }
@@ -139,13 +171,18 @@ int host_openat(int dirfd, const char *name, int flags, mode_t mode) {
     }
 }
 
-int host_statx(int dirfd, const char *name, struct statx *stat) {
-    if (!name_is_component(name)) {
-        return -EINVAL;
-    }
-    int flags = AT_SYMLINK_NOFOLLOW | AT_STATX_SYNC_AS_STAT | (*name ? 0 : AT_EMPTY_PATH);
+static int statx_path(int dirfd, const char *path, struct statx *stat) {
+    int flags = AT_SYMLINK_NOFOLLOW | AT_STATX_SYNC_AS_STAT | (*path ? 0 : AT_EMPTY_PATH);
 
-    return statx(dirfd, name, flags, STATX_BASIC_STATS | STATX_BTIME, stat) < 0 ? -errno : 0;
+    return statx(dirfd, path, flags, STATX_BASIC_STATS | STATX_BTIME, stat) < 0 ? -errno : 0;
+}
+
+int host_statx(int dirfd, const char *name, struct statx *stat) {
+    return name_is_component(name) ? statx_path(dirfd, name, stat) : -EINVAL;
+}
+
+int host_statx_below(int dirfd, const char *path, struct statx *stat) {
+    return path_is_below(path) ? statx_path(dirfd, path, stat) : -EINVAL;
 }
 
 ssize_t host_readlinkat(int dirfd, const char *name, char *buffer, size_t size) {

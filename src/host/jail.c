@@ -13,20 +13,31 @@
 #ifndef MOUNT_ATTR_RDONLY
 #error "needs linux/mount.h of Linux 5.12 or newer"
 #endif
+#ifndef MOUNT_ATTR_NOSYMFOLLOW
+#define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
+#endif
 
-int host_tree_open(const char *path, bool writable) {
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+static bool tree_restrict(int fd, uint64_t attributes) {
+    /* Private: no mount of the host comes into it later, which would have its own attributes. */
+    struct mount_attr attr = {.attr_set = attributes, .propagation = MS_PRIVATE};
+
+    return syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) ==
+           0;
+}
+
+int host_tree_open(const char *path, bool writable, bool *no_symlinks) {
+    uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (writable ? 0 : MOUNT_ATTR_RDONLY);
     int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path,
                           OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 
     if (fd >= 0) {
-        attr.attr_set |= writable ? 0 : MOUNT_ATTR_RDONLY;
-        if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) ==
-            0) {
+        *no_symlinks = tree_restrict(fd, attributes | MOUNT_ATTR_NOSYMFOLLOW);
+        if (*no_symlinks || tree_restrict(fd, attributes)) {
             return fd;
         }
         close(fd);
     }
+    *no_symlinks = false;
     fd = open(path, O_PATH | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
 }

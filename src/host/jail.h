@@ -13,9 +13,10 @@
 /*
  * A host directory (or file) as a descriptor that keeps working in the jail: where the host lets
  * us, a private copy of the mount tree below `path`, read-only unless `writable`, without devices
- * and set-user-id; else a plain O_PATH descriptor. -errno.
+ * and set-user-id; else a plain O_PATH descriptor. -errno. *no_symlinks: the host follows no
+ * symlink below it, whoever asks (Linux 5.14), which is what host_statx_below() wants.
  */
-int MUST_CHECK host_tree_open(const char *path, bool writable);
+int MUST_CHECK host_tree_open(const char *path, bool writable, bool *no_symlinks);
 
 /* Before the jail: what breaks the kernel process itself is reported to the log with its place.
  * crash_report.c. */

@@ -40,19 +40,32 @@ int at_begin(struct task *current, struct at *at, int dirfd, struct user_address
     return walk_at(current, dirfd, &at->walk, &at->holder);
 }
 
+/* at_begin() where AT_EMPTY_PATH with NULL means "", since Linux 6.11. */
+static int at_begin_empty(struct task *current, struct at *at, int dirfd, struct user_address path,
+                          unsigned flags) {
+    if ((flags & LOOKUP_EMPTY) && user_address_is_null(path)) {
+        memset(at, 0, sizeof(*at));
+        at->name = strdup("");
+        return at->name ? walk_at(current, dirfd, &at->walk, &at->holder) : -ENOMEM;
+    }
+    return at_begin(current, at, dirfd, path, false);
+}
+
 int at_lookup(struct task *current, int dirfd, struct user_address path, unsigned flags,
               struct path *found) {
     struct at at CLEANUP(at) = {0};
-    int error;
+    int error = at_begin_empty(current, &at, dirfd, path, flags);
 
-    if ((flags & LOOKUP_EMPTY) && user_address_is_null(path)) {
-        /* AT_EMPTY_PATH with NULL means "" since Linux 6.11. */
-        at.name = strdup("");
-        error = at.name ? walk_at(current, dirfd, &at.walk, &at.holder) : -ENOMEM;
-    } else {
-        error = at_begin(current, &at, dirfd, path, false);
-    }
     return error ? error : path_lookup(&at.walk, at.name, flags, found);
+}
+
+int at_stat(struct task *current, int dirfd, struct user_address path, int flags,
+            struct path *found, struct kstat *stat) {
+    struct at at CLEANUP(at) = {0};
+    unsigned lookup_flags = at_lookup_flags(flags);
+    int error = at_begin_empty(current, &at, dirfd, path, lookup_flags);
+
+    return error ? error : path_lookup_stat(&at.walk, at.name, lookup_flags, found, stat);
 }
 
 struct file *fd_file(struct task *current, int fd, bool path_only) {

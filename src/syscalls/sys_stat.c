@@ -54,10 +54,7 @@ int64_t sys_newfstatat(struct task *current, int dirfd, struct user_address addr
     if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE)) {
         return -EINVAL;
     }
-    error = at_lookup(current, dirfd, address, at_lookup_flags(flags), &path);
-    if (!error) {
-        error = path_getattr(&path, &stat);
-    }
+    error = at_stat(current, dirfd, address, flags, &path, &stat);
     return error ? error : put_stat(current, &stat, statbuf);
 }
 
@@ -88,10 +85,7 @@ int64_t sys_statx(struct task *current, int dirfd, struct user_address address, 
         (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE))) {
         return -EINVAL;
     }
-    error = at_lookup(current, dirfd, address, at_lookup_flags(flags), &path);
-    if (!error) {
-        error = path_getattr(&path, &stat);
-    }
+    error = at_stat(current, dirfd, address, flags, &path, &stat);
     if (error) {
         return error;
     }

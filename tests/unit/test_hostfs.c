@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 struct host_test {
@@ -36,7 +38,33 @@ static const char *read_host(int dir, const char *name) {
     return count >= 0 ? text : NULL;
 }
 
+/* The tests run twice: with a plain descriptor, a step at a time; and with a tree in which the host
+ * follows no symlinks, as the kernel process has it. */
+static bool as_tree;
+
+static int use_tree(void **state) {
+    as_tree = true;
+    return 0;
+}
+
+static struct super_block *open_shared(struct host_test *t, unsigned flags) {
+    char path[80];
+    bool no_symlinks = false;
+    int fd;
+
+    if (as_tree) {
+        snprintf(path, sizeof(path), "%s/in", t->base);
+        fd = host_tree_open(path, !(flags & HOSTFS_READ_ONLY), &no_symlinks);
+        flags |= no_symlinks ? HOSTFS_NO_SYMLINKS : 0;
+    } else {
+        fd = openat(t->in, ".", O_PATH | O_DIRECTORY);
+    }
+    assert_true(fd >= 0);
+    return hostfs_new(fd, flags);
+}
+
 static void host_start(struct host_test *t, bool read_only) {
+    unsigned flags = read_only ? HOSTFS_READ_ONLY : 0;
     struct mount_namespace *ns;
     struct super_block *sb;
     int base;
@@ -56,11 +84,11 @@ static void host_start(struct host_test *t, bool read_only) {
     assert_int_equal(symlinkat("../out/secret", t->in, "leak"), 0);
     assert_int_equal(symlinkat("../out", t->in, "leakdir"), 0);
     assert_int_equal(mkfifoat(t->in, "fifo", 0644), 0);
-    sb = hostfs_new(open(t->base, O_PATH | O_DIRECTORY), read_only, false);
+    sb = hostfs_new(open(t->base, O_PATH | O_DIRECTORY), flags);
     assert_false(IS_ERR(sb));
     super_block_kill(sb);
     super_block_put(sb);
-    sb = hostfs_new(openat(t->in, ".", O_PATH | O_DIRECTORY), read_only, false);
+    sb = open_shared(t, flags);
     assert_false(IS_ERR(sb));
     ns = mount_namespace_new(sb, "test", read_only ? MS_RDONLY : 0);
     super_block_put(sb);
@@ -181,6 +209,144 @@ static void test_others_change(void **state) {
     file_put(file);
     assert_int_equal(unlinkat(t.in, "f", 0), 0);
     assert_int_equal(vfs_test_mode(&t.v, "/f"), -ENOENT);
+    host_finish(&t);
+}
+
+/* ---- whatever is done outside, the guest sees what the host would see ---- */
+
+static unsigned random_below(unsigned *seed, unsigned limit) {
+    *seed = *seed * 1664525 + 1013904223;
+    return (*seed >> 16) % limit;
+}
+
+/* One to four components out of few, so that paths meet. */
+static void random_path(unsigned *seed, char path[64], bool dots) {
+    static const char *const names[] = {"a", "b", "c", "..", "."};
+    unsigned count = 1 + random_below(seed, 4);
+
+    path[0] = '\0';
+    for (unsigned i = 0; i < count; i++) {
+        if (i) {
+            strcat(path, "/");
+        }
+        strcat(path, names[random_below(seed, dots && i ? 5 : 3)]);
+    }
+}
+
+static void change_host(struct host_test *t, unsigned *seed) {
+    char from[64], to[64];
+    int fd;
+
+    random_path(seed, from, false);
+    random_path(seed, to, false);
+    switch (random_below(seed, 8)) {
+    case 0:
+    case 1:
+        (void)!mkdirat(t->in, from, 0755);
+        break;
+    case 2:
+        fd = openat(t->in, from, O_CREAT | O_WRONLY, 0644);
+        if (fd >= 0) {
+            close(fd);
+        }
+        break;
+    case 3:
+        (void)!renameat(t->in, from, t->in, to);
+        break;
+    case 4:
+        (void)!renameat2(t->in, from, t->in, to, RENAME_EXCHANGE);
+        break;
+    case 5:
+        (void)!linkat(t->in, from, t->in, to, 0);
+        break;
+    case 6:
+        (void)!symlinkat(random_below(seed, 2) ? "b" : "../a", t->in, from);
+        break;
+    default:
+        if (unlinkat(t->in, from, 0)) {
+            (void)!unlinkat(t->in, from, AT_REMOVEDIR);
+        }
+        break;
+    }
+}
+
+/* As in a chroot(2) to the directory. */
+static int host_stat(struct host_test *t, const char *path, bool follow, struct stat *stat) {
+    struct open_how how = {.flags = (uint64_t)(O_PATH | (follow ? 0 : O_NOFOLLOW)),
+                           .resolve = RESOLVE_IN_ROOT};
+    int fd;
+
+    do { /* EAGAIN: anything was renamed anywhere on the host */
+        fd = (int)syscall(SYS_openat2, t->in, path, &how, sizeof(how));
+    } while (fd < 0 && errno == EAGAIN);
+    if (fd < 0) {
+        return -errno;
+    }
+    assert_int_equal(fstat(fd, stat), 0);
+    close(fd);
+    return 0;
+}
+
+static void compare(struct host_test *t, const char *path, bool follow) {
+    struct stat host;
+    struct kstat stat;
+    struct path found;
+    struct file *file;
+    int expected = host_stat(t, path, follow, &host);
+    int error = path_lookup_stat(&t->v.walk, path, follow ? LOOKUP_FOLLOW : 0, &found, &stat);
+
+    if (error != expected || (!error && (stat.ino != host.st_ino || stat.mode != host.st_mode ||
+                                         stat.nlink != host.st_nlink))) {
+        fail_msg("%s: %d on the host, %d in the guest", path, expected, error);
+    }
+    if (!error) {
+        path_put(&found);
+    }
+    if (!error && follow && !S_ISLNK(host.st_mode)) {
+        assert_int_equal(vfs_open(&t->v.walk, path, O_RDONLY, 0, 0, &file), 0);
+        assert_int_equal(inode_getattr(file->inode, &stat), 0);
+        assert_int_equal(stat.ino, host.st_ino);
+        file_put(file);
+    }
+}
+
+static void test_mirror(void **state) {
+    struct host_test t;
+    unsigned seed = 1;
+    char path[64];
+
+    host_start(&t, false);
+    for (int i = 0; i < 10000; i++) {
+        change_host(&t, &seed);
+        for (int j = 0; j < 3; j++) {
+            random_path(&seed, path, true);
+            compare(&t, path, random_below(&seed, 2));
+        }
+    }
+    host_finish(&t);
+}
+
+/* ".." of a directory that was moved is the directory that it is in now. */
+static void test_parent_moved(void **state) {
+    struct host_test t;
+    struct kstat stat;
+
+    host_start(&t, false);
+    assert_int_equal(mkdirat(t.in, "a", 0755), 0);
+    assert_int_equal(mkdirat(t.in, "a/b", 0755), 0);
+    assert_int_equal(mkdirat(t.in, "a/b/c", 0755), 0);
+    for (int i = 0; i < 20; i++) {
+        struct stat host;
+
+        compare(&t, "a/b/c", false);
+        assert_int_equal(fstatat(t.in, "a/b/c/..", &host, 0), 0);
+        assert_int_equal(vfs_test_stat(&t.v, "a/b/c/..", &stat), 0);
+        assert_int_equal(stat.ino, host.st_ino);
+        assert_int_equal(mkdirat(t.in, "new", 0755), 0);
+        assert_int_equal(renameat(t.in, "a/b/c", t.in, "new/c"), 0);
+        assert_int_equal(renameat2(t.in, "new", t.in, "a/b", RENAME_EXCHANGE), 0);
+        assert_int_equal(unlinkat(t.in, "new", AT_REMOVEDIR), 0);
+    }
     host_finish(&t);
 }
 
@@ -333,8 +499,13 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reading),       cmocka_unit_test(test_changing),
         cmocka_unit_test(test_others_change), cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_mirror),        cmocka_unit_test(test_parent_moved),
         cmocka_unit_test(test_races),         cmocka_unit_test(test_moved_out),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    if (cmocka_run_group_tests_name("plain", tests, NULL, NULL)) {
+        return 1;
+    }
+
+    return cmocka_run_group_tests_name("tree", tests, use_tree, NULL);
 }
