@@ -70,7 +70,9 @@ struct host_thread {
     /* own kernel thread only */
     struct user_regs regs;
     bool regs_changed;
-    bool call_sleeps; /* the ordered host calls end with one that may block */
+    bool call_sleeps;                /* the ordered host calls end with one that may block */
+    uint32_t deferred;               /* host calls that go with the next resume */
+    bool mock_defers, mock_finished; /* host_thread_mock_defers() */
     bool fpstate_reset;
     uint64_t fpstate, fpstate_size;
 };

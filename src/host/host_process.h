@@ -93,6 +93,7 @@ struct host_event {
         int signo, code;
         uint64_t address, trapno, error;
     } fault;
+    int calls_result; /* SLOT_EVENT_CALLS: 0, or the first error of the deferred host calls */
 };
 
 struct host_thread *host_thread_new_mock(struct host_process *process);
@@ -119,6 +120,23 @@ int MUST_CHECK host_thread_resume(struct host_thread *thread, struct host_event 
  */
 int MUST_CHECK host_thread_calls(struct host_thread *thread, const struct slot_call *calls,
                                  size_t count, int64_t *results);
+/*
+ * The same calls, but the stub makes them when the guest is resumed with the result that its
+ * registers hold then, and lets it go on at once when all succeed: one hand-over less. When one
+ * fails, or when somebody has asked in vain whether they are made, host_thread_resume() comes back
+ * with SLOT_EVENT_CALLS instead of the guest's next event. Nothing but a resume or a flush may come
+ * next. False (a mock): they are not deferred.
+ */
+bool MUST_CHECK host_thread_calls_defer(struct host_thread *thread, const struct slot_call *calls,
+                                        size_t count);
+bool host_thread_calls_deferred(const struct host_thread *thread);
+/* Has them made now: 0, the first error, or -ESRCH. */
+int MUST_CHECK host_thread_calls_flush(struct host_thread *thread);
+/* Any thread, while the calls may be under way: are they all made, with success? If not the stub
+ * will report. (A guest that forges the answer fools itself alone.) */
+bool host_thread_calls_finished(const struct host_thread *thread);
+/* For tests: the mock defers from now on; its calls succeed, and are finished when `finished`. */
+void host_thread_mock_defers(struct host_thread *thread, bool finished);
 /* One call: its result, or -ESRCH when the thread is gone. */
 int64_t MUST_CHECK host_thread_call(struct host_thread *thread, long number, uint64_t a0,
                                     uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,

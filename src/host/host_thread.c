@@ -194,6 +194,22 @@ int host_thread_hand_over(struct host_thread *thread, enum slot_command command)
     return result ? result : (int)(fetch32(&thread->slot->event) & 0xff);
 }
 
+/* The first error of the deferred calls, which have been made as far as that. */
+static int deferred_result(struct host_thread *thread) {
+    uint32_t count = thread->deferred;
+    uint32_t done = MIN(fetch32(&thread->slot->calls_done), count);
+
+    thread->deferred = 0;
+    for (uint32_t i = 0; i < done; i++) {
+        int64_t result = (int64_t)fetch64((const uint64_t *)&thread->slot->results[i]);
+
+        if (result < 0 && result >= -MAX_ERRNO) {
+            return (int)result;
+        }
+    }
+    return done == count ? 0 : -EIO;
+}
+
 int host_thread_resume(struct host_thread *thread, struct host_event *event) {
     int kind;
 
@@ -211,12 +227,18 @@ int host_thread_resume(struct host_thread *thread, struct host_event *event) {
         kind = host_thread_hand_over(thread, SLOT_RESUME_REGS);
     } else {
         thread->slot->regs.gregs[offsetof(struct user_regs, rax) / 8] = thread->regs.rax;
-        kind = host_thread_hand_over(thread, SLOT_RESUME_RESULT);
+        kind = host_thread_hand_over(thread,
+                                     thread->deferred ? SLOT_CALLS_RESUME : SLOT_RESUME_RESULT);
     }
     if (kind < 0) {
         return kind;
     }
     event->kind = (enum slot_event)kind;
+    if (kind == SLOT_EVENT_CALLS && thread->deferred) {
+        event->calls_result = deferred_result(thread);
+        return 0; /* the guest has not run: its registers are as they were */
+    }
+    thread->deferred = 0;
     fetch_regs(thread);
     if (kind == SLOT_EVENT_FAULT) {
         event->fault.signo = (int)fetch32((const uint32_t *)&thread->slot->fault.signo);
@@ -261,6 +283,55 @@ int host_thread_calls(struct host_thread *thread, const struct slot_call *calls,
         results[i] = (int64_t)fetch64((const uint64_t *)&thread->slot->results[i]);
     }
     return (int)done;
+}
+
+bool host_thread_calls_defer(struct host_thread *thread, const struct slot_call *calls,
+                             size_t count) {
+    if (count > SLOT_MAX_CALLS || (thread->mock && !thread->mock_defers)) {
+        return false;
+    }
+    thread->deferred = (uint32_t)count;
+    if (thread->mock) {
+        return true;
+    }
+    memcpy(thread->slot->calls, calls, count * sizeof(*calls));
+    thread->call_sleeps = false;
+    thread->slot->call_count = (uint32_t)count;
+    __atomic_store_n(&thread->slot->calls_finished, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&thread->slot->calls_report, 0, __ATOMIC_RELAXED);
+    return true;
+}
+
+bool host_thread_calls_deferred(const struct host_thread *thread) {
+    return thread->deferred > 0;
+}
+
+int host_thread_calls_flush(struct host_thread *thread) {
+    int kind;
+
+    if (thread->mock) {
+        thread->deferred = 0;
+        return 0;
+    }
+    kind = host_thread_hand_over(thread, SLOT_CALLS);
+    if (kind != SLOT_EVENT_CALLS) {
+        thread->deferred = 0;
+        return -ESRCH;
+    }
+    return deferred_result(thread);
+}
+
+bool host_thread_calls_finished(const struct host_thread *thread) {
+    if (thread->mock) {
+        return thread->mock_finished;
+    }
+    __atomic_store_n(&thread->slot->calls_report, 1, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&thread->slot->calls_finished, __ATOMIC_SEQ_CST) != 0;
+}
+
+void host_thread_mock_defers(struct host_thread *thread, bool finished) {
+    thread->mock_defers = true;
+    thread->mock_finished = finished;
 }
 
 int64_t host_thread_call(struct host_thread *thread, long number, uint64_t a0, uint64_t a1,

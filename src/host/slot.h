@@ -97,8 +97,8 @@ enum slot_command {
     SLOT_RESUME_RESULT, /* return to the guest; only rax changes (regs.rax) */
     SLOT_RESUME_REGS,   /* return to the guest with all of regs */
     SLOT_CALLS,         /* make host calls 0..call_count-1 in order, then report */
-    SLOT_CALLS_RESUME,  /* the same, but when all succeed resume with the last one's result as rax,
-                           else report */
+    SLOT_CALLS_RESUME,  /* the same, but when all succeed and calls_report is 0 go on as
+                           SLOT_RESUME_RESULT does, else report */
     SLOT_CLONE_THREAD,  /* clone a host thread into slot clone_slot */
     SLOT_CLONE_PROCESS, /* fork or vfork-like clone: see clone_* */
     SLOT_EXIT_THREAD,   /* leave: exit(2) */
@@ -145,6 +145,10 @@ struct slot {
     } fault;
     uint32_t call_count;
     uint32_t calls_done; /* how many were made: less than call_count when one failed */
+    /* SLOT_CALLS_RESUME. Each side writes its own word, then looks at the other's: either the
+     * kernel sees that the calls are made, or the stub that it is to report. */
+    uint32_t calls_finished; /* the stub: all are made and succeeded */
+    uint32_t calls_report;   /* the kernel: somebody waits for that */
     struct slot_call calls[SLOT_MAX_CALLS];
     int64_t results[SLOT_MAX_CALLS];
     /* SLOT_CLONE_*: flags for the host's clone, the child's slot index, descriptors the child shall

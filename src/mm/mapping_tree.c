@@ -99,6 +99,9 @@ uint64_t tree_gap(const struct mapping_tree *tree, uint64_t size, uint64_t align
     }
 }
 
+/* Rows that a change may add, and its undoing after that (memory_deferred.c). */
+#define EDIT_ROOM 16
+
 int tree_edit_begin(struct mapping_tree *tree, struct tree_edit *edit, uint64_t start,
                     uint64_t end) {
     size_t first = tree_index(tree, start), last = first;
@@ -115,8 +118,8 @@ int tree_edit_begin(struct mapping_tree *tree, struct tree_edit *edit, uint64_t 
             return -ENOMEM;
         }
     }
-    if (tree->count + 8 > tree->capacity) {
-        size_t capacity = (tree->count + 8) * 3 / 2;
+    if (tree->count + EDIT_ROOM > tree->capacity) {
+        size_t capacity = (tree->count + EDIT_ROOM) * 3 / 2;
         struct mapping *rows = calloc(capacity, sizeof(*rows));
 
         if (!rows) {

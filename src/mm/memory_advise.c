@@ -117,6 +117,11 @@ static int advise_with_token(struct memory_manager *mm, struct host_thread *thre
     for (size_t i = 0; i < count; i++) {
         calls[i].flags = SLOT_CALL_MAY_FAIL; /* over a hole it does the rest, then says ENOMEM */
     }
+    /* With marks to be set, or a hole, the result decides about more than the guest's rax. */
+    memory_deferrable(mm, !set && !clear && !hole && count == 1);
+    if (memory_defer(mm, thread, calls, 1, start, end, DEFERRED_ADVICE, NULL)) {
+        return 0;
+    }
     result = memory_host_calls(thread, calls, count, results);
     for (size_t i = 0; i < count && !result; i++) {
         if (results[i] < 0 && results[i] >= -MAX_ERRNO) {

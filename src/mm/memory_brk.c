@@ -22,6 +22,7 @@ static uint64_t brk_with_token(struct memory_manager *mm, struct host_thread *th
     old_end = ALIGN_UP(old, PAGE_SIZE);
     end = ALIGN_UP(brk, PAGE_SIZE);
     if (end < old_end) {
+        memory_deferrable(mm, true);
         if (memory_unmap_token(mm, thread, end, old_end)) {
             return old;
         }
@@ -33,6 +34,7 @@ static uint64_t brk_with_token(struct memory_manager *mm, struct host_thread *th
             (next < mm->tree.count && mapping_guarded_start(tree_row(&mm->tree, next)) < end)) {
             return old;
         }
+        memory_deferrable(mm, !mm->lock_future);
         if (mm->tree.count >= MAPPING_COUNT_MAX ||
             memory_may_expand(mm, limits, end - old_end, 0, PROT_READ | PROT_WRITE, MAP_PRIVATE,
                               MAPPING_HEAP) ||
@@ -44,6 +46,7 @@ static uint64_t brk_with_token(struct memory_manager *mm, struct host_thread *th
             memory_populate_token(mm, thread, old_end, end);
         }
     }
+    memory_defer_brk(mm, old);
     LOCK_GUARD(&mm->lock);
     layout->brk = brk;
     return brk;

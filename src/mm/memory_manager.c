@@ -140,17 +140,8 @@ struct host_aspace *memory_manager_aspace(const struct memory_manager *mm) {
     return mm->aspace;
 }
 
-static bool change_try(struct memory_manager *mm) {
-    LOCK_GUARD(&mm->lock);
-    if (mm->changing) {
-        return false;
-    }
-    mm->changing = true;
-    return true;
-}
-
 int memory_change_begin(struct memory_manager *mm) {
-    if (change_try(mm)) {
+    if (memory_take_over(mm)) {
         return 0;
     }
     struct wait_entry entry = WAIT_ENTRY_INIT;
@@ -158,7 +149,7 @@ int memory_change_begin(struct memory_manager *mm) {
 
     entry.exclusive = true;
     wait_queue_add(&mm->change_queue, &entry);
-    while (!change_try(mm)) {
+    while (!memory_take_over(mm)) {
         if (wait_sleep(WAIT_FOREVER)) {
             /* Linux's wait for mmap_lock is not seen by programs: no EINTR, run the call again. */
             result = -ERESTARTNOINTR;
@@ -174,8 +165,12 @@ int memory_change_begin(struct memory_manager *mm) {
 }
 
 void memory_change_end(struct memory_manager *mm) {
+    mm->deferrable = false;
     {
         LOCK_GUARD(&mm->lock);
+        if (mm->deferred.thread) {
+            return; /* memory_settle() ends it */
+        }
         mm->changing = false;
     }
     wait_queue_wake_one(&mm->change_queue, 0);

@@ -2,9 +2,9 @@
  * mmap(2), munmap(2), mprotect(2): choosing addresses, checking limits, ordering the host calls and
  * keeping the tree in step.
  *
- * Order of every change: take the token, decide on the tree as it is, reserve what the change of
- * the tree will need, have the stub make the host calls, then change the tree under the lock. So a
- * host call that fails leaves the tree as it was, and nobody ever sees rows without memory behind.
+ * Order of a change in two steps (memory_deferred.c has the change in one): take the token, decide
+ * on the tree as it is, reserve what the change of the tree will need, have the stub make the host
+ * calls, then change the tree under the lock. So a host call that fails leaves the tree as it was.
  * The host always gets MAP_FIXED and an address chosen here, which is what keeps guest mappings off
  * the stub.
  */
@@ -139,7 +139,8 @@ void memory_populate_token(struct memory_manager *mm, struct host_thread *thread
 }
 
 /* The host's mmap of `row`, with the object's descriptor passed for the purpose. */
-static int host_map(struct host_thread *thread, const struct mapping *row, int host_flags) {
+static int host_map(struct memory_manager *mm, struct host_thread *thread,
+                    const struct mapping *row, int host_flags) {
     uint64_t size = row->end - row->start;
     int flags = (row->flags & (MAP_SHARED | MAP_PRIVATE)) | MAP_FIXED | host_flags;
     int64_t results[3];
@@ -148,6 +149,9 @@ static int host_map(struct host_thread *thread, const struct mapping *row, int h
         struct slot_call call = memory_call(SYS_mmap, row->start, size, (uint64_t)row->prot,
                                             (uint64_t)(flags | MAP_ANONYMOUS), UINT64_MAX, 0);
 
+        if (memory_defer(mm, thread, &call, 1, row->start, row->end, DEFERRED_MAP, NULL)) {
+            return 0;
+        }
         return memory_host_calls(thread, &call, 1, results);
     }
     int fd = row->object->ops->host_fd(row->object, row->prot, row->flags & MAP_SHARED);
@@ -169,6 +173,9 @@ static int host_map(struct host_thread *thread, const struct mapping *row, int h
 
     calls[1].flags = SLOT_CALL_MAY_FAIL; /* the descriptor is closed all the same */
     calls[2].flags = SLOT_CALL_MAY_FAIL;
+    if (memory_defer(mm, thread, calls, 3, row->start, row->end, DEFERRED_MAP, row->object)) {
+        return 0;
+    }
     result = memory_host_calls(thread, calls, 3, results);
     if (result) {
         return result;
@@ -189,7 +196,7 @@ static int map_token(struct memory_manager *mm, struct host_thread *thread,
     if (result) {
         return result;
     }
-    result = host_map(thread, row, host_flags);
+    result = host_map(mm, thread, row, host_flags);
     if (!result) {
         LOCK_GUARD(&mm->lock);
         tree_remove(&mm->tree, &edit, row->start, row->end);
@@ -342,6 +349,7 @@ int64_t memory_map(struct memory_manager *mm, struct host_thread *thread,
     if (result) {
         return result;
     }
+    memory_deferrable(mm, !(flags & MAP_LOCKED) && !mm->lock_future);
     int64_t mapped =
         map_with_token(mm, thread, limits, address, size, prot, flags, object, offset, kind);
 
@@ -384,7 +392,9 @@ int memory_unmap_token(struct memory_manager *mm, struct host_thread *thread, ui
     if (result) {
         return result;
     }
-    result = memory_host_calls(thread, calls, count, results);
+    if (!memory_defer(mm, thread, calls, count, start, end, DEFERRED_UNMAP, NULL)) {
+        result = memory_host_calls(thread, calls, count, results);
+    }
     if (!result) {
         LOCK_GUARD(&mm->lock);
         tree_remove(&mm->tree, &edit, start, end);
@@ -408,6 +418,7 @@ int memory_unmap(struct memory_manager *mm, struct host_thread *thread, uint64_t
     if (result) {
         return result;
     }
+    memory_deferrable(mm, true);
     result = memory_unmap_token(mm, thread, address, address + size);
     memory_change_end(mm);
     return result;
@@ -475,7 +486,11 @@ static int protect_with_token(struct memory_manager *mm, struct host_thread *thr
         return result;
     }
     call = memory_call(SYS_mprotect, start, end - start, (uint64_t)prot, 0, 0, 0);
-    result = memory_host_calls(thread, &call, 1, &host_result);
+    /* Of a range with a hole behind it the result is the hole's, whatever the host says. */
+    memory_deferrable(mm, error == 0);
+    if (!memory_defer(mm, thread, &call, 1, start, end, DEFERRED_PROTECT, NULL)) {
+        result = memory_host_calls(thread, &call, 1, &host_result);
+    }
     if (!result) {
         LOCK_GUARD(&mm->lock);
         tree_update(&mm->tree, &edit, start, end, prot, 0, 0);

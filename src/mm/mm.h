@@ -80,6 +80,17 @@ int MUST_CHECK memory_change_begin(struct memory_manager *mm);
 void memory_change_end(struct memory_manager *mm);
 
 /*
+ * A call below may leave its host calls to the next resume of the guest (memory_deferred.c). The
+ * task loop settles it: with the outcome (0 or -errno) as host_thread_resume() or
+ * host_thread_calls_flush() gave it, before anything else is done for the task. Returns 0 or, when
+ * it failed, what the guest's call shall return.
+ */
+int64_t MUST_CHECK memory_settle(struct memory_manager *mm, struct host_thread *thread,
+                                 int outcome);
+/* Off: every call returns what it will be (--strace). On at start. */
+void memory_set_deferring(bool on);
+
+/*
  * The calls of mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), brk(2), msync(2),
  * mincore(2), mlock(2), by the task whose host thread is `thread`. They take the change token
  * themselves. Addresses and sizes come unchecked from the guest. `limits`: RLIMIT_AS, RLIMIT_DATA,

@@ -57,7 +57,7 @@ uint64_t tree_gap_remembered(struct mapping_tree *tree, uint64_t size, uint64_t 
 /* Where the row's range begins for its neighbours below: its guard included. */
 uint64_t mapping_guarded_start(const struct mapping *row);
 
-/* Room for one remove or update of start..end and one insert, twice over. -ENOMEM. */
+/* Room for one remove or update of start..end and one insert, and for undoing them. -ENOMEM. */
 int MUST_CHECK tree_edit_begin(struct mapping_tree *tree, struct tree_edit *edit, uint64_t start,
                                uint64_t end);
 void tree_edit_end(struct tree_edit *edit);
@@ -71,6 +71,18 @@ void tree_update(struct mapping_tree *tree, struct tree_edit *edit, uint64_t sta
 int MUST_CHECK tree_copy(struct mapping_tree *to, const struct mapping_tree *from, bool fork);
 void tree_destroy(struct mapping_tree *tree);
 
+/* memory_deferred.c: a change of the tree whose host calls are still under way. */
+enum deferred_kind { DEFERRED_MAP, DEFERRED_UNMAP, DEFERRED_PROTECT, DEFERRED_ADVICE };
+#define DEFERRED_ROWS 4
+struct memory_deferred {
+    struct host_thread *thread; /* who makes the calls, and settles; NULL: nothing is deferred */
+    enum deferred_kind kind;
+    uint64_t start, end;
+    struct mapping saved[DEFERRED_ROWS]; /* what was there, with references of their own */
+    size_t saved_count;
+    uint64_t brk_before; /* brk(2): what a failure brings back; 0: another call */
+};
+
 struct memory_manager {
     struct ref ref;
     struct host_aspace *aspace;            /* owned; immutable */
@@ -82,8 +94,10 @@ struct memory_manager {
     int lock_future;             /* mlockall(2) MCL_FUTURE, MCL_ONFAULT; likewise */
     void *program;               /* guarded by lock; owned through program_ops */
     const struct memory_program_ops *program_ops;
-    bool changing;                  /* guarded by lock: the change token is taken */
-    struct wait_queue change_queue; /* announces that the token is free */
+    bool changing;                   /* guarded by lock: the change token is taken */
+    bool deferrable;                 /* the token's holder: its change may be deferred */
+    struct memory_deferred deferred; /* guarded by lock; set while its thread has the token */
+    struct wait_queue change_queue;  /* announces that the token is free */
 };
 
 static inline bool memory_reserved(const struct memory_manager *mm, uint64_t start, uint64_t end) {
@@ -111,6 +125,22 @@ int MUST_CHECK memory_map_anonymous_token(struct memory_manager *mm, struct host
 /* Faults pages in, as mlock(2) and MAP_LOCKED do; failures are ignored. */
 void memory_populate_token(struct memory_manager *mm, struct host_thread *thread, uint64_t start,
                            uint64_t end);
+/* With the token held: the call that changes may be deferred, since its result is the guest's and
+ * nothing follows. */
+void memory_deferrable(struct memory_manager *mm, bool yes);
+/*
+ * True: the calls go with the resume of the guest; the caller changes the tree of start..end now
+ * and ends, and the token stays taken until it is settled. `same`: an object that the change keeps
+ * a reference to.
+ */
+bool MUST_CHECK memory_defer(struct memory_manager *mm, struct host_thread *thread,
+                             const struct slot_call *calls, size_t count, uint64_t start,
+                             uint64_t end, enum deferred_kind kind,
+                             const struct memory_object *same);
+/* The change just made, if it was deferred, is one of the heap, which ended at `before`. */
+void memory_defer_brk(struct memory_manager *mm, uint64_t before);
+/* Takes the token if it is free, or held for calls that are made. */
+bool MUST_CHECK memory_take_over(struct memory_manager *mm);
 /* Has the stub make the calls: 0, or the first error of one that may not fail. */
 int MUST_CHECK memory_host_calls(struct host_thread *thread, const struct slot_call *calls,
                                  size_t count, int64_t *results);

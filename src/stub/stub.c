@@ -38,6 +38,11 @@ static void serve(struct stub_thread *thread, uint32_t event) {
         hand_over(thread, event);
         event = SLOT_EVENT_CALLS;
         switch (slot->command) {
+        case SLOT_CALLS_RESUME:
+            if (!make_calls_and_resume(thread)) {
+                break;
+            }
+            __attribute__((fallthrough));
         case SLOT_RESUME_RESULT:
             if (context) {
                 context->gregs[REG_RAX] = slot->regs.gregs[REG_RAX];

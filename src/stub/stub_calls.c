@@ -50,10 +50,11 @@ static long blocking_call(struct stub_thread *thread, const struct slot_call *ca
     return result;
 }
 
-void make_calls(struct stub_thread *thread) {
+int make_calls(struct stub_thread *thread) {
     struct slot *slot = thread->slot;
     uint32_t count = slot->call_count;
     uint32_t done = 0;
+    int succeeded = 1;
 
     while (done < count && done < SLOT_MAX_CALLS) {
         const struct slot_call *call = &slot->calls[done];
@@ -72,9 +73,23 @@ void make_calls(struct stub_thread *thread) {
                                 args[5]);
         }
         slot->results[done++] = result;
-        if (result < 0 && result >= -4095 && !(call->flags & SLOT_CALL_MAY_FAIL)) {
-            break;
+        if (result < 0 && result >= -4095) {
+            succeeded = 0;
+            if (!(call->flags & SLOT_CALL_MAY_FAIL)) {
+                break;
+            }
         }
     }
     slot->calls_done = done;
+    return succeeded;
+}
+
+int make_calls_and_resume(struct stub_thread *thread) {
+    struct slot *slot = thread->slot;
+
+    if (!make_calls(thread)) {
+        return 0;
+    }
+    __atomic_store_n(&slot->calls_finished, 1, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&slot->calls_report, __ATOMIC_SEQ_CST) == 0;
 }

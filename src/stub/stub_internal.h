@@ -116,8 +116,11 @@ void hand_over(struct stub_thread *thread, uint32_t event);
 int local_call(const struct stub_thread *thread, uint32_t number, uint64_t argument,
                int64_t *result);
 
-/* stub_calls.c: the host calls that the kernel ordered (slot->calls). */
-void make_calls(struct stub_thread *thread);
+/* stub_calls.c: the host calls that the kernel ordered (slot->calls). 1: all were made, and none
+ * failed. */
+int make_calls(struct stub_thread *thread);
+/* The same, and says so in the slot; 1: nobody waits to hear it. */
+int make_calls_and_resume(struct stub_thread *thread);
 /* One descriptor from the control socket: its number, or -errno. */
 long receive_fd(const struct stub_thread *thread);
 

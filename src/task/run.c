@@ -163,6 +163,15 @@ bool task_user_boundary(struct task *current, int64_t *restart) {
     }
 }
 
+/* The host calls of a memory call that was deferred have been made. */
+static void settle_memory(struct task *current, int outcome) {
+    int64_t result = memory_settle(current->mm, current->thread, outcome);
+
+    if (outcome < 0) {
+        host_thread_regs(current->thread)->rax = (uint64_t)result;
+    }
+}
+
 /* Makes the call that the registers hold. False: the task must end. */
 bool task_handle_call(struct task *current) {
     struct user_regs *regs = host_thread_regs(current->thread);
@@ -197,6 +206,10 @@ bool task_handle_call(struct task *current) {
         if (!restart && !current->restore_mask && !current->call.restarting &&
             !atomic_load(&current->work)) {
             return true;
+        }
+        if (host_thread_calls_deferred(current->thread)) {
+            /* A signal's frame, or rest, is to see the call's result. */
+            settle_memory(current, host_thread_calls_flush(current->thread));
         }
         if (!task_user_boundary(current, &restart)) {
             return false;
@@ -264,12 +277,21 @@ static void run_guest(struct task *current) {
         return;
     }
     for (;;) {
+        bool deferred = host_thread_calls_deferred(current->thread);
         struct host_event event;
+        int gone = host_thread_resume(current->thread, &event);
 
-        if (host_thread_resume(current->thread, &event) < 0) {
+        bool reported = deferred && !gone && event.kind == SLOT_EVENT_CALLS;
+
+        if (deferred) {
+            settle_memory(current, gone ? -ESRCH : reported ? event.calls_result : 0);
+        }
+        if (gone) {
             /* The host thread is gone: ended from outside (out of memory), or killed because the
              * group ends, in which case the first decision stands. */
             task_exit_group(current->thread_group, SIGKILL);
+        } else if (reported) {
+            /* The guest has not run since the call. */
         } else if (event.kind == SLOT_EVENT_SYSCALL) {
             if (!task_handle_call(current)) {
                 return;

@@ -176,6 +176,23 @@ static bool model_free(const struct model *model, size_t first, size_t count) {
     return true;
 }
 
+/* What the guest would get: a deferred call's host calls fail now and then, and then nothing of it
+ * may be left. */
+static int64_t settled(struct world *world, int64_t result, bool *failed) {
+    *failed = false;
+    if (host_thread_calls_deferred(world->thread)) {
+        int outcome = random_next(3) ? 0 : -ENOMEM;
+        int64_t other;
+
+        assert_int_equal(host_thread_calls_flush(world->thread), 0);
+        other = memory_settle(world->mm, world->thread, outcome);
+        assert_int_equal(other, outcome);
+        *failed = outcome != 0;
+        return outcome ? other : result;
+    }
+    return result;
+}
+
 static void step_map(struct model *model, size_t first, size_t count) {
     struct world *world = model->world;
     struct memory_object *object = NULL;
@@ -196,8 +213,12 @@ static void step_map(struct model *model, size_t first, size_t count) {
                             : how == 1 ? MAP_FIXED_NOREPLACE
                                        : 0),
                    object, offset, MAPPING_NORMAL);
-    bool is_free = model_free(model, first, count);
+    bool is_free = model_free(model, first, count), failed;
 
+    result = settled(world, result, &failed);
+    if (failed) {
+        return;
+    }
     if (how == 1 && !is_free) {
         assert_int_equal(result, -EEXIST);
         return;
@@ -213,8 +234,12 @@ static void step_map(struct model *model, size_t first, size_t count) {
         }
         assert_int_equal(result % (int64_t)PAGE_SIZE, 0);
         if ((uint64_t)result < WINDOW || (uint64_t)result + count * PAGE_SIZE > WINDOW_END) {
-            assert_int_equal(
-                memory_unmap(world->mm, world->thread, (uint64_t)result, count * PAGE_SIZE), 0);
+            while (
+                settled(world,
+                        memory_unmap(world->mm, world->thread, (uint64_t)result, count * PAGE_SIZE),
+                        &failed) != 0) {
+                assert_true(failed);
+            }
             /* Which may have cut off what reached into the window. */
             for (uint64_t at = (uint64_t)result; at < (uint64_t)result + count * PAGE_SIZE;
                  at += PAGE_SIZE) {
@@ -235,9 +260,15 @@ static void step_map(struct model *model, size_t first, size_t count) {
 }
 
 static void step_unmap(struct model *model, size_t first, size_t count) {
-    assert_int_equal(memory_unmap(model->world->mm, model->world->thread, PAGE(first),
-                                  count * PAGE_SIZE - random_next(PAGE_SIZE)),
-                     0);
+    bool failed;
+    int64_t result = memory_unmap(model->world->mm, model->world->thread, PAGE(first),
+                                  count * PAGE_SIZE - random_next(PAGE_SIZE));
+
+    result = settled(model->world, result, &failed);
+    if (failed) {
+        return;
+    }
+    assert_int_equal(result, 0);
     memset(&model->pages[first], 0, count * sizeof(model->pages[0]));
 }
 
@@ -245,7 +276,12 @@ static void step_protect(struct model *model, size_t first, size_t count) {
     int prot = (int)random_next(8), expected = 0;
     int result = memory_protect(model->world->mm, model->world->thread, PAGE(first),
                                 count * PAGE_SIZE, prot);
+    bool failed;
 
+    result = (int)settled(model->world, result, &failed);
+    if (failed) {
+        return;
+    }
     for (size_t i = first; i < first + count; i++) {
         if (!model->pages[i].mapped) {
             expected = -ENOMEM;
@@ -335,6 +371,9 @@ static void test_random_calls_match_the_model(void **state) {
 
         random_state = seed * 0x9e3779b97f4a7c15ULL;
         world_start(&world);
+        if (seed % 2) {
+            host_thread_mock_defers(world.thread, true);
+        }
         for (int step = 0; step < 600; step++) {
             size_t count = 1 + random_next(12), first = random_next(WINDOW_PAGES - count);
 
@@ -364,6 +403,50 @@ static void test_random_calls_match_the_model(void **state) {
         }
         world_end(&world);
     }
+}
+
+/* Another task waits for the token of a deferred change as long as its host calls are not made. */
+static void test_deferred_change_keeps_the_token(void **state) {
+    struct world world;
+    struct memory_layout layout;
+
+    world_start(&world);
+    host_thread_mock_defers(world.thread, false);
+    assert_int_equal(map(&world, PAGE(1), PAGE_SIZE, PROT_READ, MAP_FIXED), PAGE(1));
+    waiter_interrupt(waiter_current()); /* so that a wait ends */
+    assert_int_equal(memory_change_begin(world.mm), -ERESTARTNOINTR);
+    waiter_clear_interrupt(waiter_current());
+    assert_int_equal(host_thread_calls_flush(world.thread), 0);
+    assert_int_equal(memory_settle(world.mm, world.thread, 0), 0);
+    assert_int_equal(memory_change_begin(world.mm), 0);
+    memory_change_end(world.mm);
+
+    /* Found made, the token goes to who asks; the owner settles in vain. */
+    host_thread_mock_defers(world.thread, true);
+    assert_int_equal(memory_unmap(world.mm, world.thread, PAGE(1), PAGE_SIZE), 0);
+    assert_int_equal(memory_change_begin(world.mm), 0);
+    assert_int_equal(host_thread_calls_flush(world.thread), 0);
+    assert_int_equal(memory_settle(world.mm, world.thread, 0), 0);
+    waiter_interrupt(waiter_current());
+    assert_int_equal(memory_change_begin(world.mm), -ERESTARTNOINTR);
+    waiter_clear_interrupt(waiter_current());
+    memory_change_end(world.mm);
+
+    /* A heap that could not grow ends where it did, which is what brk(2) returns. */
+    memory_manager_layout(world.mm, &layout);
+    layout.start_brk = layout.brk = PAGE(8);
+    memory_manager_set_layout(world.mm, &layout);
+    assert_int_equal(memory_brk(world.mm, world.thread, &no_limits, PAGE(9)), PAGE(9));
+    assert_int_equal(host_thread_calls_flush(world.thread), 0);
+    assert_int_equal(memory_settle(world.mm, world.thread, -ENOMEM), PAGE(8));
+    memory_manager_layout(world.mm, &layout);
+    assert_int_equal(layout.brk, PAGE(8));
+
+    memory_set_deferring(false);
+    assert_int_equal(map(&world, PAGE(1), PAGE_SIZE, PROT_READ, MAP_FIXED), PAGE(1));
+    assert_false(host_thread_calls_deferred(world.thread));
+    memory_set_deferring(true);
+    world_end(&world);
 }
 
 static void test_fork_copies_what_it_may(void **state) {
@@ -587,6 +670,7 @@ static void test_shared_anonymous_is_an_object(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_calls_match_the_model),
+        cmocka_unit_test(test_deferred_change_keeps_the_token),
         cmocka_unit_test(test_fork_copies_what_it_may),
         cmocka_unit_test(test_map_errors),
         cmocka_unit_test(test_places),
