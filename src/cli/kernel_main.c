@@ -404,6 +404,9 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
         syscall_stats_start();
     }
     host_job_allow(made.job, stub_may(options));
+    if (!options->strace && !options->no_direct) {
+        donation_enable();
+    }
     status = start_program(options, &launch, kernel, fs, creds, &init);
     if (status) {
         kernel_end(&launch, status);

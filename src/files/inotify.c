@@ -33,6 +33,7 @@ struct inotify {
     /* guarded by inotify_lock */
     struct list_head watches, events;
     size_t watch_count, event_count;
+    bool holds; /* no file is donated while there is this one: see donation_hold() */
     int last_wd;
 };
 
@@ -200,6 +201,9 @@ static int64_t inotify_ioctl(struct file *file, struct host_thread *thread, unsi
 static void inotify_release(struct file *file) {
     struct inotify *inotify = file->private;
 
+    if (inotify->holds) {
+        donation_release();
+    }
     for (;;) {
         struct inotify_watch *watch = NULL;
 
@@ -271,10 +275,18 @@ bool file_is_inotify(struct file *file) {
 int inotify_add(struct file *file, struct inode *inode, uint32_t mask) {
     struct inotify *inotify = file->private;
     struct inotify_watch *watch, *fresh = calloc(1, sizeof(*fresh));
+    bool held;
     int result;
 
     if (!fresh) {
         return -ENOMEM;
+    }
+    lock_acquire(&inotify_lock);
+    held = inotify->holds;
+    inotify->holds = true;
+    lock_release(&inotify_lock);
+    if (!held) {
+        donation_hold(); /* before the first watch: what comes after it is seen */
     }
     lock_acquire(&inotify_lock);
     watch = watch_find_locked(inotify, inode);

@@ -9,16 +9,6 @@
 
 #define WORD_BITS 64
 
-struct fd_table {
-    struct ref ref;
-    struct lock lock;    /* class FD_TABLE */
-    struct file **files; /* owned; guarded by lock, as all below */
-    uint64_t *used;      /* a bit for each slot */
-    uint64_t *cloexec;
-    int size;       /* slots; a multiple of WORD_BITS */
-    int first_free; /* no free slot is below it */
-};
-
 struct fd_table *fd_table_new(void) {
     struct fd_table *table = calloc(1, sizeof(*table));
 
@@ -27,6 +17,7 @@ struct fd_table *fd_table_new(void) {
     }
     ref_init(&table->ref);
     lock_init(&table->lock, LOCK_FD_TABLE);
+    list_init(&table->closing);
     return table;
 }
 
@@ -113,6 +104,9 @@ static void put_locked(struct fd_table *table, int fd, struct file *file, bool c
 static struct file *take_locked(struct fd_table *table, int fd) {
     struct file *file = STEAL(table->files[fd]);
 
+    if (table->given) {
+        donation_closed_locked(table, fd);
+    }
     bit_set(table->used, fd, false);
     bit_set(table->cloexec, fd, false);
     table->first_free = MIN(table->first_free, fd);
@@ -142,6 +136,7 @@ void fd_table_put(struct fd_table *table) {
     if (!ref_put(&table->ref)) {
         return;
     }
+    fd_table_leave_process(table);
     for (int fd = 0; fd < table->size; fd++) {
         if (table->files[fd]) {
             (void)close_file(table, table->files[fd]);

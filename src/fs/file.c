@@ -30,6 +30,8 @@ static struct file *file_alloc(int flags, const struct file_ops *ops) {
     lock_init(&file->pos_lock, LOCK_FILE_POS);
     lock_init(&file->lock, LOCK_FILE);
     list_init(&file->epoll_links);
+    list_init(&file->donated.given);
+    file->donated.fd = -1;
     atomic_init(&file->flags, flags & ~OPEN_ONLY_FLAGS);
     file->ops = ops;
     if (flags & O_PATH) {
@@ -44,6 +46,7 @@ static struct file *file_alloc(int flags, const struct file_ops *ops) {
 }
 
 static void file_free(struct file *file) {
+    donation_file_end(file);
     if (file->path.dentry) {
         path_put(&file->path);
     }
@@ -301,9 +304,9 @@ ssize_t file_read(struct file *file, void *buffer, size_t size) {
     if (!(file->mode & FMODE_SEEK)) {
         return file_read_at(file, buffer, size, NULL);
     }
-    lock_acquire(&file->pos_lock);
+    file_pos_acquire(file);
     count = file_read_at(file, buffer, size, &file->pos);
-    lock_release(&file->pos_lock);
+    file_pos_release(file);
     return count;
 }
 
@@ -313,9 +316,9 @@ ssize_t file_write(struct file *file, const void *buffer, size_t size) {
     if (!(file->mode & FMODE_SEEK)) {
         return file_write_at(file, buffer, size, NULL);
     }
-    lock_acquire(&file->pos_lock);
+    file_pos_acquire(file);
     count = file_write_at(file, buffer, size, &file->pos);
-    lock_release(&file->pos_lock);
+    file_pos_release(file);
     return count;
 }
 
@@ -340,14 +343,18 @@ ssize_t file_pwrite(struct file *file, const void *buffer, size_t size, int64_t 
 }
 
 int64_t file_llseek(struct file *file, int64_t offset, int whence) {
+    int64_t result;
+
     if (file->mode & FMODE_PATH) {
         return -EBADF;
     }
     if (!(file->mode & FMODE_SEEK)) {
         return -ESPIPE;
     }
-    LOCK_GUARD(&file->pos_lock);
-    return file->ops->llseek(file, offset, whence);
+    file_pos_acquire(file);
+    result = file->ops->llseek(file, offset, whence);
+    file_pos_release(file);
+    return result;
 }
 
 static int64_t set_pos(struct file *file, int64_t pos) {

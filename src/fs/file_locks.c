@@ -187,9 +187,7 @@ static int range_of(struct file *file, const struct flock *flock, struct file_lo
     case SEEK_SET:
         break;
     case SEEK_CUR:
-        lock_acquire(&file->pos_lock);
-        base = file->pos;
-        lock_release(&file->pos_lock);
+        base = file_pos_peek(file);
         break;
     case SEEK_END:
         error = inode_getattr(file->inode, &stat);

@@ -85,6 +85,9 @@ struct inode {
     _Atomic bool settled;            /* its names are the guest's alone: never asked to confirm */
     _Atomic bool many_names;         /* was seen under several: each walk asks for it by itself */
     _Atomic unsigned watch_count;    /* entries of watches: 0 makes fs_event() cost nothing */
+    _Atomic unsigned donated_count;  /* files on it that are donated: see donation_revoke_inode() */
+    _Atomic unsigned donation_epoch; /* a donation that was prepared in an earlier one is void */
+    _Atomic bool not_donated;        /* for good: see donation_forbid() */
     _Atomic int write_count;         /* > 0: open for writing so often; < 0: being executed */
     struct file_lock_context *_Atomic locks; /* record locks and flock, made on first use; owned */
     void *_Atomic
@@ -460,6 +463,16 @@ struct file {
     } owner;                   /* guarded by lock */
     struct credentials *creds; /* of the opener; owned; immutable */
     _Atomic int fd_refs; /* descriptors that name it: flush and lock release on the last close */
+    struct {
+        _Atomic unsigned uses;  /* reads and writes by the kernel so far */
+        int fd;                 /* the guests' own host description, owned; -1: none; by pos_lock */
+        uint32_t rights;        /* SLOT_FD_* of it; guarded by pos_lock */
+        unsigned epoch;         /* of the inode when fd was opened; guarded by pos_lock */
+        bool has_pos;           /* the position is that of fd; guarded by pos_lock */
+        unsigned seq;           /* how often it was published; guarded by the donation lock */
+        struct list_head given; /* its donations; likewise */
+        struct list_head link;  /* of all donated files; likewise */
+    } donated;
 };
 #define FMODE_READ  1u
 #define FMODE_WRITE 2u
@@ -509,6 +522,10 @@ struct file_ops {
     /* One line each for /proc/PID/fdinfo/N. */
     int (*show_fdinfo)(struct file *file, char *buffer, size_t size);
     int (*set_flags)(struct file *file, int flags); /* F_SETFL beyond the generic part */
+    /* A new host description for guests, with no more rights than the file's own and its flags;
+     * *rights: SLOT_FD_*. NULL op or -errno: not to be donated, for good unless -EAGAIN. pos_lock
+     * held. */
+    int (*donate)(struct file *file, uint32_t *rights);
 };
 
 /* A file over a path; takes its own references. ops NULL: inode->file_ops. Runs inode_ops.open. */
@@ -590,6 +607,42 @@ int MUST_CHECK fd_table_get_flags(struct fd_table *table, int fd); /* FD_CLOEXEC
 int MUST_CHECK fd_table_set_flags(struct fd_table *table, int fd, int flags);
 /* The next used number >= from, or -1: for /proc/PID/fd. */
 int fd_table_next(struct fd_table *table, int from);
+
+/* ---- donation (design §6): donation.c ---- */
+
+/* Once at start: guests are given descriptors to use by themselves. */
+void donation_enable(void);
+/* The file behind fd was used by way of the kernel: is it time to donate it to this task? */
+bool donation_wanted(struct fd_table *table, int fd, struct file *file);
+/* Does so, if it may. Own kernel thread of a task that uses the table, with the change token of its
+ * memory; no lock held. */
+void donation_give(struct fd_table *table, int fd, struct file *file, struct host_thread *thread);
+/* Before a guest thread runs on: its table is the one it looks at, and what was closed is closed
+ * there. */
+void fd_table_before_resume(struct fd_table *table, struct host_thread *thread);
+/* The task has another host process from now on, which has no donated descriptors (exec). */
+void fd_table_leave_process(struct fd_table *table);
+/* Around the host's fork: the child's process has the parent's host descriptors. `end` in any case.
+ * The caller holds the change token. */
+void fd_table_inherit_begin(struct fd_table *parent, struct fd_table *child);
+void fd_table_inherit_end(struct fd_table *parent);
+/*
+ * What a guest does by itself the kernel does not see. Who must see it takes back what is donated
+ * of the inode: after these return no guest starts another call on it by itself. `wait`: none is
+ * inside one either; no lock held then, but the caller may be a guest's kernel thread. Without
+ * `wait`, calls that sleep are ended all the same.
+ */
+void donation_revoke_inode(struct inode *inode, bool wait);
+/* For good. */
+void donation_forbid(struct inode *inode);
+/* Somebody watches files by their path (inotify): none is donated until release. */
+void donation_hold(void);
+void donation_release(void);
+/* pos_lock for whoever uses file->pos: takes the position back from a donated description. */
+void file_pos_acquire(struct file *file);
+void file_pos_release(struct file *file);
+/* Where the position is just now, for those who only show it. */
+int64_t file_pos_peek(struct file *file);
 
 /* ---- record locks and flock (fcntl(2), flock(2)) ---- */
 

@@ -224,6 +224,18 @@ static int hostfs_fallocate(struct file *file, int mode, int64_t offset, int64_t
     return host_fallocate(hostfs_host_fd(file), mode, offset, size);
 }
 
+/* A description of its own, whose position is the guests'. Only for reading: what is written the
+ * kernel must know of. */
+static int hostfs_donate(struct file *file, uint32_t *rights) {
+    int flags = atomic_load(&file->flags);
+
+    if ((file->mode & FMODE_WRITE) || (flags & (O_DIRECT | O_ASYNC))) {
+        return -EAGAIN;
+    }
+    *rights = SLOT_FD_READ | SLOT_FD_SEEK;
+    return host_reopen(hostfs_host_fd(file), O_RDONLY | (flags & O_NOATIME));
+}
+
 /* ---- directories ---- */
 
 /* The host's linux_dirent64 has the layout of the guest's. */
@@ -309,6 +321,7 @@ const struct file_ops hostfs_file_ops = {
     .host_fd = hostfs_host_fd,
     .fsync = hostfs_fsync,
     .fallocate = hostfs_fallocate,
+    .donate = hostfs_donate,
     .release = hostfs_file_release,
 };
 

@@ -240,6 +240,7 @@ int overlay_copy_up_locked(struct inode *inode, int64_t size) {
         bool nameless;
 
         overlay_set_upper(inode, upper, stat.nlink);
+        donation_revoke_inode(inode, false); /* what is donated is the lower file */
         lock_acquire(&inode->sb->lock);
         nameless = !node->pinned && inode != super->root;
         lock_release(&inode->sb->lock);

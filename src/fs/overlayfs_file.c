@@ -248,6 +248,17 @@ static struct memory_object *overlay_mmap(struct file *file, int prot, int flags
     return &self->object;
 }
 
+/* Whoever copies the file up takes the donation back (overlay_copied()). */
+static int overlay_donate(struct file *file, uint32_t *rights) {
+    struct file *real;
+    int error = real_file(file, &real);
+
+    if (error) {
+        return error;
+    }
+    return real->ops->donate ? real->ops->donate(real, rights) : -EOPNOTSUPP;
+}
+
 const struct file_ops overlay_file_ops = {
     .read = overlay_read,
     .write = overlay_write,
@@ -256,5 +267,6 @@ const struct file_ops overlay_file_ops = {
     .host_fd = overlay_host_fd,
     .fsync = overlay_fsync,
     .fallocate = overlay_fallocate,
+    .donate = overlay_donate,
     .release = overlay_file_release,
 };

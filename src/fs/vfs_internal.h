@@ -14,6 +14,31 @@
 /* file->mode: counted in inode->write_count. */
 #define FMODE_COUNTED (1u << 8)
 
+/* ---- fd_table.c, donation.c ---- */
+
+struct fd_table {
+    struct ref ref;
+    struct lock lock;    /* class FD_TABLE */
+    struct file **files; /* owned; guarded by lock, as all to first_free */
+    uint64_t *used;      /* a bit for each slot */
+    uint64_t *cloexec;
+    int size;       /* slots; a multiple of 64 */
+    int first_free; /* no free slot is below it */
+    /* donation.c: guarded by the donation lock, and `given` by lock as well */
+    struct donation **given; /* by descriptor; NULL: never any */
+    int given_size;
+    struct host_process *process; /* owned: whose tasks use this table; NULL: not known yet */
+    bool spread;                  /* several processes use it: nothing is donated */
+    unsigned frozen;              /* a fork is under way: nothing is closed */
+    struct list_head closing;     /* donations whose descriptor is closed, not so the host's */
+    _Atomic unsigned closing_count;
+};
+
+/* The descriptor is closed or means another file. The caller holds table->lock. */
+void donation_closed_locked(struct fd_table *table, int fd);
+/* The last reference is gone. */
+void donation_file_end(struct file *file);
+
 /* ---- dentry.c ---- */
 
 /* The dentry of sb->root, the same for all its mounts. NULL: no memory. */

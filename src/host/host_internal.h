@@ -23,6 +23,7 @@ struct host_aspace {
     int control_fd;                      /* our end of the control socket; owned */
     struct lock lock;                    /* class HOST_ASPACE */
     uint64_t used[ASPACE_SLOT_WORDS];    /* guarded by lock: slots that have a thread */
+    uint64_t tables[4]; /* guarded by lock: descriptor tables of processes, a bit each */
 };
 
 struct host_process {
@@ -38,9 +39,14 @@ struct host_process {
     bool bound;               /* guarded by lock */
     struct list_head threads; /* guarded by lock */
     struct poller_watch watch;
-    struct poller_timer deadline; /* see host_process_kill_by() */
-    bool deadline_set;            /* guarded by lock */
-    void (*on_exit)(void *arg);   /* guarded by lock */
+    struct poller_timer deadline;     /* see host_process_kill_by() */
+    bool deadline_set;                /* guarded by lock */
+    struct host_aspace *table_aspace; /* owned; guarded by lock, set once */
+    struct slot_fd *table;            /* its descriptor table there; set once; NULL: none */
+    _Atomic uint32_t table_top;       /* no entry from here on was ever used */
+    const void *table_owner;          /* guarded by lock: who says what is in it */
+    _Atomic bool direct_refused;      /* it did not keep to the rules */
+    void (*on_exit)(void *arg);       /* guarded by lock */
     void *on_exit_arg;
     struct list_head job_link; /* guarded by job->lock */
 };
@@ -67,7 +73,12 @@ struct host_thread {
     _Atomic bool in_user, unpinned;
     _Atomic uint32_t turns; /* how often the guest was let run */
     uint32_t tick_turns;    /* event thread only */
+    /* guarded by process->lock: what the stub has been told to close and may not have closed yet */
+    int32_t closing[SLOT_MAX_CLOSES];
+    uint32_t closing_count;
     /* own kernel thread only */
+    const void *table_owner; /* host_thread_table_owner() */
+    uint64_t direct_done;
     struct user_regs regs;
     bool regs_changed;
     bool call_sleeps;                /* the ordered host calls end with one that may block */
@@ -99,6 +110,12 @@ int MUST_CHECK host_aspace_slot_allocate(struct host_aspace *aspace, uint32_t *i
 int MUST_CHECK host_aspace_slot_claim(struct host_aspace *aspace, uint32_t index);
 void host_aspace_slot_free(struct host_aspace *aspace, uint32_t index);
 struct slot *host_aspace_slot(const struct host_aspace *aspace, uint32_t index);
+
+/* host_donation.c */
+/* With the last reference to the process: gives its table back. */
+void host_donation_end(struct host_process *process);
+/* The orders to close have been carried out. */
+void host_thread_closed(struct host_thread *thread);
 
 /* host_process.c */
 struct host_process *host_process_new(struct host_job *job);

@@ -63,6 +63,7 @@ void host_process_put(struct host_process *process) {
         LOCK_GUARD(&job->lock);
         list_del(&process->job_link);
     }
+    host_donation_end(process);
     lock_destroy(&process->lock);
     free(process);
     host_job_put(job);

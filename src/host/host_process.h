@@ -188,6 +188,39 @@ size_t host_cpu_mask(uint64_t mask[HOST_CPU_WORDS]);
 /* sched_yield(2) of the calling kernel thread, whose guest waits for it. */
 void host_yield(void);
 
+/* ---- donated descriptors (design §6): host_donation.c ---- */
+
+/*
+ * A guest process may read and write by itself what its descriptor table (slot.h) names.
+ * fs/donation.c decides what that is. `number` is the host's number of a descriptor in the guest's
+ * process: it is the guest's word, so nothing but that guest's own calls may depend on it.
+ */
+/* Whose table of descriptors the process's is: `owner` if it had none; true: it is now. */
+bool host_process_claim_table(struct host_process *process, const void *owner);
+bool host_process_owns(struct host_process *process, const void *owner);
+void host_process_disown(struct host_process *process, const void *owner);
+/* The own kernel thread: who answers for the table that its thread looks at; NULL: none. */
+void host_thread_use_table(struct host_thread *thread, const void *owner, bool use);
+const void *host_thread_table_owner(const struct host_thread *thread);
+/* Sends a descriptor (borrowed) to the guest and has it received: its number, -errno. The caller
+ * holds the address space's change token. */
+int MUST_CHECK host_thread_give_fd(struct host_thread *thread, int fd);
+/* word: SLOT_FD_* rights and a number; 0 takes it back. False: not this process, or no such entry.
+ */
+bool host_process_set_fd(struct host_process *process, int fd, uint64_t word);
+/* Is a thread of the process in a call on that number just now? After host_process_set_fd(). */
+bool host_process_uses(struct host_process *process, int number);
+/* Ends such calls, if they sleep (kick), and waits until there are none. A guest that does not end
+ * them within a second is not waited for again, and gets nothing more. May sleep; no lock held. */
+void host_process_settle(struct host_process *process, int number, bool kick, bool wait);
+/* The own kernel thread: the stub closes these before the guest runs on. At most SLOT_MAX_CLOSES.
+ */
+void host_thread_close_fds(struct host_thread *thread, const int *numbers, size_t count);
+/* Numbers that some stub of the process has been told to close and may not have closed yet. */
+size_t host_process_closing(struct host_process *process, int *numbers, size_t room);
+/* How much of the reported write the stub has done by itself. */
+uint64_t host_thread_direct_done(const struct host_thread *thread);
+
 /* ---- clone (own kernel thread of the parent; it waits in its slot) ---- */
 
 /* A thread beside this one in the same process. It starts in SLOT_EVENT_STARTED with a copy of the

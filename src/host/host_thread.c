@@ -33,6 +33,10 @@ struct host_thread *host_thread_new(struct host_process *process, struct host_as
     thread->leader = leader;
     thread->cpu = thread->kernel_cpu = -1;
     thread->slot = aspace->mock ? NULL : host_aspace_slot(aspace, index);
+    if (thread->slot) {
+        host_aspace_public(aspace, index)->table = 0; /* of the slot's thread before */
+        thread->slot->direct = thread->slot->close_count = 0;
+    }
     pthread_mutex_init(&thread->start_mutex, NULL);
     list_init(&thread->process_link);
     LOCK_GUARD(&process->lock);
@@ -230,6 +234,9 @@ int host_thread_resume(struct host_thread *thread, struct host_event *event) {
         kind = host_thread_hand_over(thread,
                                      thread->deferred ? SLOT_CALLS_RESUME : SLOT_RESUME_RESULT);
     }
+    if (thread->closing_count) {
+        host_thread_closed(thread);
+    }
     if (kind < 0) {
         return kind;
     }
@@ -240,6 +247,10 @@ int host_thread_resume(struct host_thread *thread, struct host_event *event) {
     }
     thread->deferred = 0;
     fetch_regs(thread);
+    thread->direct_done = kind == SLOT_EVENT_SYSCALL ? fetch64(&thread->slot->direct_done) : 0;
+    if (thread->direct_done) {
+        thread->slot->direct_done = 0;
+    }
     if (kind == SLOT_EVENT_FAULT) {
         event->fault.signo = (int)fetch32((const uint32_t *)&thread->slot->fault.signo);
         event->fault.code = (int)fetch32((const uint32_t *)&thread->slot->fault.code);

@@ -58,6 +58,7 @@ struct stub_thread {
     int32_t control_fd;
     uint32_t index;
     volatile uint32_t kicked; /* the reserved signal came while in the stub */
+    uint32_t masked;          /* the reserved signal is blocked: in a signal handler of the host */
     uint32_t has_fsgsbase;
     uint32_t kernel_pid;  /* the parent that new processes must ask to die with; 0: need not */
     uint64_t unmap[4][2]; /* the zygote's first act: what to unmap (start, size) */
@@ -74,8 +75,33 @@ struct slot_public {
         int32_t pid, tid, ppid, pgid, sid;
         uint32_t uid, euid, gid, egid;
     } ids;
+    uint32_t table; /* its descriptor table, from the public area's start; 0: none */
 };
 #define SLOT_PUBLIC_LOCAL 1u /* calls about these ids are the stub's to answer */
+
+/*
+ * A descriptor table: what the stub may do by itself with the guest's descriptor of that number.
+ * One word, so that it is looked at and changed at one stroke: the host's number of the descriptor
+ * in the guest's process, and rights. 0: ask the kernel.
+ *
+ * Before the stub uses a host number it writes it into its slot (slot->direct) and looks at the
+ * word again; the kernel changes the word and then looks at the slots of the table's users. So
+ * either the stub sees the change, or the kernel knows that the number is in use.
+ */
+struct slot_fd {
+    uint64_t word;
+    uint64_t unused;
+};
+#define SLOT_TABLE_FDS  4096u
+#define SLOT_TABLE_SIZE (SLOT_TABLE_FDS * 16ul)
+#define SLOT_MAX_TABLES ((STUB_PUBLIC_SIZE - STUB_TABLES_OFFSET) / SLOT_TABLE_SIZE)
+#define SLOT_FD_NUMBER  0xffffu
+#define SLOT_FD_READ    0x10000u
+#define SLOT_FD_WRITE   0x20000u
+#define SLOT_FD_SEEK    0x40000u /* it has a position, which is the host's */
+#define SLOT_FD_BLOCKS  0x80000u /* a call on it may sleep */
+
+#define SLOT_DIRECT_WAITED 0x80000000u /* in slot->direct: somebody sleeps until it changes */
 
 #define SLOT_DEAD   0u
 #define SLOT_GUEST  1u
@@ -105,6 +131,7 @@ enum slot_command {
 };
 
 #define SLOT_MAX_CALLS   24
+#define SLOT_MAX_CLOSES  8
 #define SLOT_BOUNCE_SIZE 2048
 
 /* A host call that the stub makes. An argument equal to a SLOT_RESULT(n) token is replaced by the
@@ -130,8 +157,9 @@ struct slot_regs {
 
 struct slot {
     _Alignas(64) uint32_t turn; /* futex word of both directions */
-    uint32_t work; /* written by the kernel: the stub must not start a blocking direct call */
-    uint32_t cpu;  /* where the stub ran when it reported */
+    uint32_t work;   /* written by the kernel: the stub must not start a blocking direct call */
+    uint32_t cpu;    /* where the stub ran when it reported */
+    uint32_t direct; /* host number + 1 that the stub uses just now (see slot_fd); a futex word */
     uint32_t event;
     uint32_t command;
     struct slot_regs regs;
@@ -160,6 +188,10 @@ struct slot {
     uint32_t clone_slot;
     int32_t clone_ctx_fd, clone_sock_fd;
     int64_t clone_result; /* tid or -errno */
+    uint64_t direct_done; /* SLOT_EVENT_SYSCALL, a write: so many bytes are written already */
+    /* Before it resumes, the stub closes these. */
+    uint32_t close_count;
+    int32_t close_fds[SLOT_MAX_CLOSES];
     /* How many calls the stub has answered by itself: figures for --stats and nothing else. */
     uint64_t local_calls;
     uint8_t bounce[SLOT_BOUNCE_SIZE];

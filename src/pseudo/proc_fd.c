@@ -47,12 +47,6 @@ static ssize_t fd_readlink(const struct pseudo_node *node, char *buffer, size_t 
     return error ? error : pseudo_path_link(&file->path, buffer, size);
 }
 
-/* Without the position's lock, as Linux does: it may be held over a long read, or by this very one
- * when somebody looks at the descriptor that he reads from. */
-__attribute__((no_sanitize("thread"))) static int64_t peek_position(const struct file *file) {
-    return *(const volatile int64_t *)&file->pos;
-}
-
 static int fdinfo_show(const struct pseudo_node *node, struct text *text) {
     struct fd_table *files CLEANUP(fd_table_put) = NULL;
     struct file *file CLEANUP(file_put) = NULL;
@@ -68,7 +62,7 @@ static int fdinfo_show(const struct pseudo_node *node, struct text *text) {
     if (!file || flags < 0) {
         return -ENOENT;
     }
-    pos = peek_position(file);
+    pos = file_pos_peek(file);
     flags = (flags & FD_CLOEXEC ? O_CLOEXEC : 0) | atomic_load(&file->flags);
     text_printf(text, "pos:\t%lld\nflags:\t0%o\nmnt_id:\t%d\nino:\t%llu\n", (long long)pos, flags,
                 file->path.mount ? file->path.mount->id : 0, (unsigned long long)file->inode->ino);

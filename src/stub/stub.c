@@ -28,6 +28,13 @@ static uint64_t read_base(const struct stub_thread *thread, int gs) {
     return base;
 }
 
+static void close_fds(struct slot *slot) {
+    for (uint32_t i = 0; i < slot->close_count && i < SLOT_MAX_CLOSES; i++) {
+        host_call(SYS_close, slot->close_fds[i], 0, 0, 0);
+    }
+    slot->close_count = 0;
+}
+
 /* Reports, obeys, and comes back when the guest shall run: thread->frame then holds its registers.
  */
 static void serve(struct stub_thread *thread, uint32_t event) {
@@ -37,6 +44,9 @@ static void serve(struct stub_thread *thread, uint32_t event) {
 
         hand_over(thread, event);
         event = SLOT_EVENT_CALLS;
+        if (slot->close_count) {
+            close_fds(slot);
+        }
         switch (slot->command) {
         case SLOT_CALLS_RESUME:
             if (!make_calls_and_resume(thread)) {
@@ -140,6 +150,23 @@ static void report_fault(struct slot *slot, int signo, const struct host_siginfo
     slot->fault.error = context->err;
 }
 
+/* The call that was trapped; true: it is answered in the registers. */
+static int call_directly(struct stub_thread *thread, struct host_ucontext *context) {
+    const uint64_t *regs = context->gregs;
+    const uint64_t args[6] = {regs[REG_RDI], regs[REG_RSI], regs[REG_RDX],
+                              regs[REG_R10], regs[REG_R8],  regs[REG_R9]};
+    int64_t result;
+    int done;
+
+    thread->masked = 1;
+    done = direct_call(thread, (int32_t)regs[REG_RAX], args, &result);
+    thread->masked = 0;
+    if (done) {
+        context->gregs[REG_RAX] = (uint64_t)result;
+    }
+    return done;
+}
+
 void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *context) {
     struct stub_thread *thread = thread_of_stack(context);
     struct slot *slot = thread->slot;
@@ -162,6 +189,12 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
             return;
         }
         event = SLOT_EVENT_SYSCALL;
+        if (info->arch == ARCH_X86_64 && call_directly(thread, context)) {
+            if (!thread->kicked) {
+                return;
+            }
+            event = SLOT_EVENT_KICK;
+        }
     } else if (signo == STUB_KICK_SIGNAL) {
         event = SLOT_EVENT_KICK;
     } else {

@@ -53,7 +53,12 @@ struct host_ucontext {
 };
 #define UC_SIGCONTEXT_SS     2
 #define UC_STRICT_RESTORE_SS 4
+#define REG_R8               0
+#define REG_R9               1
+#define REG_R10              2
 #define REG_RDI              8
+#define REG_RSI              9
+#define REG_RDX              12
 #define REG_RAX              13
 #define REG_RIP              16
 
@@ -111,6 +116,10 @@ static inline struct stub_thread *thread_of_stack(const void *stack) {
 
 /* hand_over.c: gives the turn to the kernel with an event and waits until it comes back. */
 void hand_over(struct stub_thread *thread, uint32_t event);
+
+/* direct.c: 1 when the call is made, with what it gives in *result. Then thread->kicked may be set:
+ * the kernel has something to do before the guest runs on. 0: the kernel must make it. */
+int direct_call(struct stub_thread *thread, long number, const uint64_t args[6], int64_t *result);
 
 /* local.c: 1 when the call is answered, in *result. `argument` is its first. */
 int local_call(const struct stub_thread *thread, uint32_t number, uint64_t argument,

@@ -288,7 +288,7 @@ int64_t sys_ioctl(struct task *current, int fd, unsigned request, struct user_ad
             struct kstat stat;
 
             result = inode_getattr(file->inode, &stat);
-            on = (int)MIN(MAX(stat.size - file->pos, (int64_t)0), (int64_t)INT_MAX);
+            on = (int)MIN(MAX(stat.size - file_pos_peek(file), (int64_t)0), (int64_t)INT_MAX);
             return result ? result : put_user(current->thread, on, argp);
         }
         break;

@@ -115,14 +115,14 @@ static int transfer_begin(struct transfer *transfer, bool write) {
     transfer->own_pos = seekable && transfer->pos < 0;
     transfer->at = !seekable ? NULL : transfer->own_pos ? &transfer->file->pos : &transfer->pos;
     if (transfer->own_pos) {
-        lock_acquire(&transfer->file->pos_lock);
+        file_pos_acquire(transfer->file);
     }
     return 0;
 }
 
 static void transfer_end(struct transfer *transfer) {
     if (transfer->own_pos) {
-        lock_release(&transfer->file->pos_lock);
+        file_pos_release(transfer->file);
     }
     free(transfer->allocated);
 }
@@ -233,6 +233,14 @@ static struct file *get_file(struct task *current, int fd, mode_t mode) {
     return file;
 }
 
+/* From now on the task's stub may do it alone. */
+static void consider_donation(struct task *current, int fd, struct file *file) {
+    if (donation_wanted(current->files, fd, file) && memory_change_begin(current->mm) == 0) {
+        donation_give(current->files, fd, file, current->thread);
+        memory_change_end(current->mm);
+    }
+}
+
 static int64_t transfer(struct task *current, int fd, struct user_buffer *buffer, int64_t pos,
                         bool write) {
     struct file *file CLEANUP(file_put) = get_file(current, fd, write ? FMODE_WRITE : FMODE_READ);
@@ -249,6 +257,9 @@ static int64_t transfer(struct task *current, int fd, struct user_buffer *buffer
     }
     result = write ? do_write(current, file, buffer, pos) : do_read(current, file, buffer, pos);
     task_count_io(current, write, result);
+    if (result > 0) {
+        consider_donation(current, fd, file);
+    }
     return stream ? task_call_progress(current, result, wanted) : result;
 }
 

@@ -235,6 +235,7 @@ static int make_host_parts(struct task *current, const struct clone_params *para
     if (result) {
         return result;
     }
+    fd_table_inherit_begin(current->files, child->files);
     result = host_process_clone(current->thread, params->flags & CLONE_VM, set_tls, params->tls,
                                 &child->process, &child->aspace, &child->thread);
     if (result == 0 && !child->mm) {
@@ -243,6 +244,7 @@ static int make_host_parts(struct task *current, const struct clone_params *para
             result = (int)PTR_ERR(STEAL(child->mm));
         }
     }
+    fd_table_inherit_end(current->files);
     memory_change_end(current->mm);
     return result;
 }
@@ -291,8 +293,12 @@ void task_begin(struct task *current) {
 }
 
 static int unshare_files(struct task *current) {
-    struct fd_table *old = current->files, *copy = fd_table_fork(old);
+    struct fd_table *old = current->files, *copy;
 
+    if (!fd_table_shared(old)) {
+        return 0;
+    }
+    copy = fd_table_fork(old);
     if (IS_ERR(copy)) {
         return (int)PTR_ERR(copy);
     }

@@ -173,6 +173,7 @@ static int exec_change_process(struct exec *exec) {
         host_process_put(old_process);
         return result;
     }
+    fd_table_leave_process(current->files);
     {
         LOCK_GUARD(&current->lock);
         current->thread = STEAL(exec->thread);

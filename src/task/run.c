@@ -17,6 +17,7 @@
  */
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 
 #include "task/signal_internal.h"
@@ -185,7 +186,10 @@ bool task_handle_call(struct task *current) {
     current->call.args[4] = regs->r8;
     current->call.args[5] = regs->r9;
     current->call.deadline = 0;
-    current->call.done = 0;
+    /* What its stub wrote by itself before it came here. */
+    current->call.done = current->call.number == SYS_write || current->call.number == SYS_writev
+                             ? host_thread_direct_done(current->thread)
+                             : 0;
     current->call.restarting = false;
     do {
         int64_t result = dispatch_call(current, current->call.number, current->call.args);
@@ -277,12 +281,13 @@ static void run_guest(struct task *current) {
         return;
     }
     for (;;) {
-        bool deferred = host_thread_calls_deferred(current->thread);
+        bool deferred = host_thread_calls_deferred(current->thread), reported;
         struct host_event event;
-        int gone = host_thread_resume(current->thread, &event);
+        int gone;
 
-        bool reported = deferred && !gone && event.kind == SLOT_EVENT_CALLS;
-
+        fd_table_before_resume(current->files, current->thread);
+        gone = host_thread_resume(current->thread, &event);
+        reported = deferred && !gone && event.kind == SLOT_EVENT_CALLS;
         if (deferred) {
             settle_memory(current, gone ? -ESRCH : reported ? event.calls_result : 0);
         }
