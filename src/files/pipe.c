@@ -3,6 +3,13 @@
  * kernel keeps both ends; who waits for whom is decided here: guest readers and writers are
  * counted, and wait on the pipe's own queue, woken directly by the other side's kernel thread.
  *
+ * An end that is used much is donated: its guests read or write a description of their own that
+ * blocks, and leave all else to the kernel. Then bytes come and go without a word, so whoever waits
+ * here has the event thread watch the host's pipe as well. The last close of an end takes back what
+ * is donated of the other, which ends the calls that sleep there: so the end of file and the broken
+ * pipe are told by the counts alone, whatever descriptors are left in guest processes. A pipe in an
+ * epoll set is not donated: what was an edge, only the kernel's own order of things can tell.
+ *
  * Invariants. The host pipe exists as long as readers + writers > 0 (a FIFO that nobody has open
  * keeps no bytes). The host never sees an end of file or a broken pipe: `writers == 0` and
  * `readers == 0` say so, looked at before the host is asked, so that what was written before the
@@ -24,8 +31,12 @@
 
 struct pipe {
     struct ref ref;
-    struct wait_queue wait; /* readers, writers, openers */
-    struct lock lock;       /* class PIPE */
+    struct wait_queue wait;         /* readers, writers, openers */
+    struct lock lock;               /* class PIPE */
+    _Atomic bool direct;            /* an end was donated once */
+    struct lock watch_lock;         /* class DEVICE */
+    struct poller_watch watches[2]; /* of the host's two ends; guarded by watch_lock */
+    bool watching;                  /* likewise */
     /* guarded by lock */
     unsigned readers, writers;               /* open files */
     unsigned readers_opened, writers_opened; /* ever: openers wait for these to change */
@@ -49,10 +60,12 @@ static struct pipe *pipe_alloc(void) {
     ref_init(&pipe->ref);
     wait_queue_init(&pipe->wait);
     lock_init(&pipe->lock, LOCK_PIPE);
+    lock_init(&pipe->watch_lock, LOCK_DEVICE);
     pipe->host_read = pipe->host_write = -1;
     return pipe;
 }
 
+/* After pipe_unwatch(). */
 static void pipe_close_host_locked(struct pipe *pipe) {
     if (pipe->host_read >= 0) {
         (void)host_close(pipe->host_read);
@@ -61,12 +74,75 @@ static void pipe_close_host_locked(struct pipe *pipe) {
     }
 }
 
+/* ---- waiting for what guests do by themselves ---- */
+
+#define WATCH_IN  (EPOLLIN | EPOLLET)
+#define WATCH_OUT (EPOLLOUT | EPOLLET)
+
+/* Event thread. Goes on watching only while somebody waits. */
+static void pipe_moved(void *arg, uint32_t events) {
+    struct pipe *pipe = arg;
+    bool waited;
+
+    wait_queue_wake(&pipe->wait, EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM);
+    LOCK_GUARD(&pipe->watch_lock);
+    lock_acquire(&pipe->wait.lock);
+    waited = !list_empty(&pipe->wait.entries);
+    lock_release(&pipe->wait.lock);
+    if (!waited && pipe->watching) {
+        pipe->watching = false;
+        (void)!poller_modify(&pipe->watches[0], 0);
+        (void)!poller_modify(&pipe->watches[1], 0);
+    }
+}
+
+static void watch_one(struct pipe *pipe, int index, int fd, uint32_t events) {
+    struct poller_watch *watch = &pipe->watches[index];
+    int result;
+
+    if (watch->active) {
+        result = poller_modify(watch, events);
+    } else {
+        *watch = (struct poller_watch){.fd = fd, .fn = pipe_moved, .arg = pipe, .events = events};
+        result = poller_add(watch);
+    }
+    if (result) {
+        log_once(LOG_WARN, "pipe", (uint64_t)-result, "cannot watch a pipe: %s", strerror(-result));
+    }
+}
+
+/* After the caller has put itself on the queue and before it looks. */
+static void pipe_watch(struct pipe *pipe) {
+    if (!atomic_load(&pipe->direct)) {
+        return;
+    }
+    LOCK_GUARD(&pipe->watch_lock);
+    if (!pipe->watching) {
+        pipe->watching = true;
+        watch_one(pipe, 0, pipe->host_read, WATCH_IN);
+        watch_one(pipe, 1, pipe->host_write, WATCH_OUT);
+    }
+}
+
+/* Before the host's ends are closed; nobody has the pipe open. */
+static void pipe_unwatch(struct pipe *pipe) {
+    if (!atomic_load(&pipe->direct)) {
+        return;
+    }
+    poller_remove(&pipe->watches[0]);
+    poller_remove(&pipe->watches[1]);
+    LOCK_GUARD(&pipe->watch_lock);
+    pipe->watching = false;
+}
+
 static void pipe_put(struct pipe *pipe) {
     if (!ref_put(&pipe->ref)) {
         return;
     }
+    pipe_unwatch(pipe);
     pipe_close_host_locked(pipe);
     wait_queue_destroy(&pipe->wait);
+    lock_destroy(&pipe->watch_lock);
     lock_destroy(&pipe->lock);
     free(pipe);
 }
@@ -121,18 +197,27 @@ static int pipe_set_packets(struct pipe *pipe, bool packets) {
 }
 
 /* An end goes: whoever waits for it learns so. */
-static void pipe_leave(struct pipe *pipe, mode_t mode) {
+static void pipe_leave(struct pipe *pipe, struct inode *inode, mode_t mode) {
+    bool alone;
+
     lock_acquire(&pipe->lock);
     pipe->readers -= (mode & FMODE_READ) != 0;
     pipe->writers -= (mode & FMODE_WRITE) != 0;
     bool last_reader = (mode & FMODE_READ) && !pipe->readers;
     bool last_writer = (mode & FMODE_WRITE) && !pipe->writers;
 
-    if (!pipe->readers && !pipe->writers) {
-        pipe_close_host_locked(pipe);
-    }
+    alone = !pipe->readers && !pipe->writers;
     lock_release(&pipe->lock);
+    if (alone) {
+        pipe_unwatch(pipe);
+        lock_acquire(&pipe->lock);
+        if (!pipe->readers && !pipe->writers) {
+            pipe_close_host_locked(pipe);
+        }
+        lock_release(&pipe->lock);
+    }
     if (last_reader || last_writer) {
+        donation_revoke_inode(inode, false);
         wait_queue_wake(&pipe->wait, EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM |
                                          (last_writer ? EPOLLHUP : 0) |
                                          (last_reader ? EPOLLERR : 0));
@@ -202,7 +287,7 @@ static int fifo_open(struct inode *inode, struct file *file) {
     if (alone && !file_nonblocking(file)) {
         error = pipe_wait_partner(pipe, opened, before);
         if (error) {
-            pipe_leave(pipe, file->mode);
+            pipe_leave(pipe, inode, file->mode);
             free(end);
             return error;
         }
@@ -219,7 +304,7 @@ static void fifo_release(struct file *file) {
     if (!end) {
         return; /* the open itself failed */
     }
-    pipe_leave(end->pipe, file->mode);
+    pipe_leave(end->pipe, file->inode, file->mode);
     pipe_put(end->pipe);
     free(end);
 }
@@ -259,6 +344,7 @@ static ssize_t fifo_read(struct file *file, void *buffer, size_t size, int64_t *
         }
         if (!entry.queue) {
             wait_queue_add(&pipe->wait, &entry);
+            pipe_watch(pipe);
             continue;
         }
         result = wait_sleep(WAIT_FOREVER);
@@ -312,6 +398,7 @@ static ssize_t fifo_write(struct file *file, const void *buffer, size_t size, in
         }
         if (!entry.queue) {
             wait_queue_add(&pipe->wait, &entry);
+            pipe_watch(pipe);
             continue;
         }
         result = wait_sleep(WAIT_FOREVER);
@@ -328,7 +415,13 @@ static uint32_t fifo_poll(struct file *file, struct poll_table *table) {
     struct pipe *pipe = end->pipe;
     uint32_t mask = 0;
 
-    poll_table_add(table, &pipe->wait);
+    if (table) {
+        if (table->wake) {
+            donation_forbid(file->inode);
+        }
+        poll_table_add(table, &pipe->wait);
+        pipe_watch(pipe);
+    }
     lock_acquire(&pipe->lock);
     bool hangup = !pipe->writers && pipe->writers_opened != end->writers_before;
     bool broken = !pipe->readers;
@@ -381,6 +474,39 @@ static int fifo_set_flags(struct file *file, int flags) {
     return pipe_set_packets(pipe, flags & O_DIRECT);
 }
 
+/* A description that blocks unless the file's flags say otherwise. Packets are left to the kernel.
+ */
+static int fifo_donate(struct file *file, uint32_t *rights) {
+    struct pipe *pipe = ((struct pipe_end *)file->private)->pipe;
+    bool reads = file->mode & FMODE_READ, writes = file->mode & FMODE_WRITE, waited;
+    int flags = atomic_load(&file->flags);
+    int fd;
+
+    if (flags & (O_DIRECT | O_ASYNC)) {
+        return -EAGAIN;
+    }
+    *rights = SLOT_FD_BLOCKS | (reads ? SLOT_FD_READ : 0) | (writes ? SLOT_FD_WRITE : 0);
+    fd = host_reopen(reads ? pipe->host_read : pipe->host_write, (reads && writes ? O_RDWR
+                                                                  : writes        ? O_WRONLY
+                                                                                  : O_RDONLY) |
+                                                                     (flags & O_NONBLOCK));
+    if (fd < 0) {
+        return fd;
+    }
+    atomic_store(&pipe->direct, true);
+    lock_acquire(&pipe->wait.lock);
+    waited = !list_empty(&pipe->wait.entries);
+    lock_release(&pipe->wait.lock);
+    if (waited) {
+        pipe_watch(pipe);
+    }
+    return fd;
+}
+
+static int fifo_donated_flags(struct file *file, int fd, int flags) {
+    return flags & (O_DIRECT | O_ASYNC) ? -EAGAIN : host_fcntl(fd, F_SETFL, flags & O_NONBLOCK);
+}
+
 const struct file_ops fifo_file_ops = {
     .read = fifo_read,
     .write = fifo_write,
@@ -389,6 +515,8 @@ const struct file_ops fifo_file_ops = {
     .host_fd = fifo_host_fd,
     .set_flags = fifo_set_flags,
     .release = fifo_release,
+    .donate = fifo_donate,
+    .donated_flags = fifo_donated_flags,
 };
 
 int fifo_register(void) {

@@ -178,6 +178,24 @@ void donation_forbid(struct inode *inode) {
     }
 }
 
+void donation_flags_changed(struct file *file) {
+    int error = 0;
+
+    if (!file->ops->donate) {
+        return;
+    }
+    lock_acquire(&file->pos_lock);
+    if (file->donated.fd >= 0) {
+        error = file->ops->donated_flags
+                    ? file->ops->donated_flags(file, file->donated.fd, atomic_load(&file->flags))
+                    : -EAGAIN;
+    }
+    lock_release(&file->pos_lock);
+    if (error) {
+        donation_revoke_inode(file->inode, true);
+    }
+}
+
 void donation_hold(void) {
     struct target *targets = NULL;
     struct file *file;

@@ -526,6 +526,9 @@ struct file_ops {
      * *rights: SLOT_FD_*. NULL op or -errno: not to be donated, for good unless -EAGAIN. pos_lock
      * held. */
     int (*donate)(struct file *file, uint32_t *rights);
+    /* F_SETFL: gives the description the new flags. NULL op or -errno: it is taken back. pos_lock
+     * held. */
+    int (*donated_flags)(struct file *file, int fd, int flags);
 };
 
 /* A file over a path; takes its own references. ops NULL: inode->file_ops. Runs inode_ops.open. */
@@ -633,6 +636,8 @@ void fd_table_inherit_end(struct fd_table *parent);
  * `wait`, calls that sleep are ended all the same.
  */
 void donation_revoke_inode(struct inode *inode, bool wait);
+/* The file's flags have changed (F_SETFL). */
+void donation_flags_changed(struct file *file);
 /* For good. */
 void donation_forbid(struct inode *inode);
 /* Somebody watches files by their path (inotify): none is donated until release. */

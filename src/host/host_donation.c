@@ -8,7 +8,9 @@
  */
 #include "host/host_internal.h"
 
+#include <fcntl.h>
 #include <linux/futex.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -275,4 +277,26 @@ size_t host_process_closing(struct host_process *process, int *numbers, size_t r
 
 uint64_t host_thread_direct_done(const struct host_thread *thread) {
     return thread->direct_done;
+}
+
+bool host_thread_sleeps(struct host_thread *thread) {
+    char path[64], text[256], *at;
+    ssize_t size;
+    int fd;
+
+    if (thread->mock || !atomic_load(&thread->in_user) ||
+        __atomic_load_n(mark_of(thread), __ATOMIC_RELAXED) == 0) {
+        return false;
+    }
+    snprintf(path, sizeof(path), "%d/task/%d/stat", host_process_pid(thread->process),
+             host_thread_tid(thread));
+    fd = host_proc_open(path, O_RDONLY);
+    if (fd < 0) {
+        return false;
+    }
+    size = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[MAX(size, (ssize_t)0)] = '\0';
+    at = strrchr(text, ')');
+    return at && at[1] == ' ' && at[2] == 'S';
 }

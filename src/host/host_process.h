@@ -218,6 +218,8 @@ void host_process_settle(struct host_process *process, int number, bool kick, bo
 void host_thread_close_fds(struct host_thread *thread, const int *numbers, size_t count);
 /* Numbers that some stub of the process has been told to close and may not have closed yet. */
 size_t host_process_closing(struct host_process *process, int *numbers, size_t room);
+/* Is it asleep in a call that its stub makes by itself? For figures. */
+bool host_thread_sleeps(struct host_thread *thread);
 /* How much of the reported write the stub has done by itself. */
 uint64_t host_thread_direct_done(const struct host_thread *thread);
 

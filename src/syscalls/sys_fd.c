@@ -100,6 +100,7 @@ static int64_t set_file_flags(struct task *current, struct file *file, int flags
     while (!atomic_compare_exchange_weak(&file->flags, &old,
                                          (old & ~SETTABLE_FLAGS) | (flags & SETTABLE_FLAGS))) {
     }
+    donation_flags_changed(file);
     return 0;
 }
 

@@ -64,7 +64,8 @@ enum task_state task_current_state(struct task *task) {
 
     if (state == TASK_RUNNING) {
         LOCK_GUARD(&task->lock);
-        if (task->waiter && waiter_asleep(task->waiter)) {
+        if ((task->waiter && waiter_asleep(task->waiter)) ||
+            (task->thread && host_thread_sleeps(task->thread))) {
             return TASK_SLEEPING;
         }
     }
