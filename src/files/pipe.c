@@ -117,22 +117,29 @@ static void pipe_watch(struct pipe *pipe) {
         return;
     }
     LOCK_GUARD(&pipe->watch_lock);
-    if (!pipe->watching) {
+    if (!pipe->watching && atomic_load(&pipe->direct)) {
         pipe->watching = true;
         watch_one(pipe, 0, pipe->host_read, WATCH_IN);
         watch_one(pipe, 1, pipe->host_write, WATCH_OUT);
     }
 }
 
-/* Before the host's ends are closed; nobody has the pipe open. */
+/* The kernel moves every byte from now on. */
 static void pipe_unwatch(struct pipe *pipe) {
-    if (!atomic_load(&pipe->direct)) {
+    bool direct;
+
+    lock_acquire(&pipe->watch_lock);
+    direct = atomic_exchange(&pipe->direct, false);
+    lock_release(&pipe->watch_lock);
+    if (!direct) {
         return;
     }
     poller_remove(&pipe->watches[0]);
     poller_remove(&pipe->watches[1]);
-    LOCK_GUARD(&pipe->watch_lock);
+    lock_acquire(&pipe->watch_lock);
     pipe->watching = false;
+    lock_release(&pipe->watch_lock);
+    wait_queue_wake(&pipe->wait, 0); /* what was on its way */
 }
 
 static void pipe_put(struct pipe *pipe) {
@@ -418,6 +425,7 @@ static uint32_t fifo_poll(struct file *file, struct poll_table *table) {
     if (table) {
         if (table->wake) {
             donation_forbid(file->inode);
+            pipe_unwatch(pipe);
         }
         poll_table_add(table, &pipe->wait);
         pipe_watch(pipe);
@@ -482,7 +490,10 @@ static int fifo_donate(struct file *file, uint32_t *rights) {
     int flags = atomic_load(&file->flags);
     int fd;
 
-    if (flags & (O_DIRECT | O_ASYNC)) {
+    /* Without its other side a call would sleep for good: the kernel holds both ends. Whoever
+     * leaves after this look takes back what comes of it. */
+    if ((flags & (O_DIRECT | O_ASYNC)) || (reads && !pipe_has_writers(pipe)) ||
+        (writes && !pipe_has_readers(pipe))) {
         return -EAGAIN;
     }
     *rights = SLOT_FD_BLOCKS | (reads ? SLOT_FD_READ : 0) | (writes ? SLOT_FD_WRITE : 0);
@@ -493,7 +504,11 @@ static int fifo_donate(struct file *file, uint32_t *rights) {
     if (fd < 0) {
         return fd;
     }
-    atomic_store(&pipe->direct, true);
+    lock_acquire(&pipe->watch_lock);
+    if (!atomic_load(&file->inode->not_donated)) {
+        atomic_store(&pipe->direct, true);
+    }
+    lock_release(&pipe->watch_lock);
     lock_acquire(&pipe->wait.lock);
     waited = !list_empty(&pipe->wait.entries);
     lock_release(&pipe->wait.lock);
