@@ -59,9 +59,9 @@ static int64_t blocking(struct stub_thread *thread, uint64_t number, const uint6
     if (!thread->masked) {
         return stub_blocking_call((const struct slot_call *)&number, args, &thread->kicked);
     }
-    host_call(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &open, 0, 8);
+    plain_call(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (uint64_t)&open, 0, 8);
     value = stub_blocking_call((const struct slot_call *)&number, args, &thread->kicked);
-    host_call(SYS_rt_sigprocmask, 2, &closed, 0, 8);
+    plain_call(SYS_rt_sigprocmask, 2, (uint64_t)&closed, 0, 8);
     return value;
 }
 
@@ -93,11 +93,11 @@ int direct_call(struct stub_thread *thread, long number, const uint64_t args[6],
     if (look(entry) == word) {
         value = word & SLOT_FD_BLOCKS
                     ? blocking(thread, (uint64_t)number, changed)
-                    : host_call6(number, changed[0], changed[1], changed[2], changed[3], 0, 0);
+                    : plain_call(number, changed[0], changed[1], changed[2], changed[3]);
     }
     mark = __atomic_exchange_n(&slot->direct, 0, __ATOMIC_SEQ_CST);
     if (mark & SLOT_DIRECT_WAITED) {
-        host_call(SYS_futex, &slot->direct, FUTEX_WAKE, 0x7fffffff, 0);
+        plain_call(SYS_futex, (uint64_t)&slot->direct, FUTEX_WAKE, 0x7fffffff, 0);
     }
     done = word & SLOT_FD_SEEK ? value >= 0 : value > 0;
     if (done && (word & SLOT_FD_BLOCKS) && (rights & SLOT_FD_WRITE) &&

@@ -30,7 +30,7 @@ static uint64_t read_base(const struct stub_thread *thread, int gs) {
 
 static void close_fds(struct slot *slot) {
     for (uint32_t i = 0; i < slot->close_count && i < SLOT_MAX_CLOSES; i++) {
-        host_call(SYS_close, slot->close_fds[i], 0, 0, 0);
+        plain_call(SYS_close, (uint64_t)slot->close_fds[i], 0, 0, 0);
     }
     slot->close_count = 0;
 }

@@ -32,6 +32,10 @@ long receive_fd(const struct stub_thread *thread) {
     return control.fd >= 0 ? control.fd : -9;
 }
 
+long plain_call(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return host_call6(number, a, b, c, d, 0, 0);
+}
+
 static uint64_t argument(const struct slot *slot, uint64_t value) {
     uint64_t index = value - SLOT_RESULT(0);
 

@@ -130,6 +130,8 @@ int local_call(const struct stub_thread *thread, uint32_t number, uint64_t argum
 int make_calls(struct stub_thread *thread);
 /* The same, and says so in the slot; 1: nobody waits to hear it. */
 int make_calls_and_resume(struct stub_thread *thread);
+/* A host call, and nothing made of its answer: whoever jumps to it gets that and no more. */
+long plain_call(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 /* One descriptor from the control socket: its number, or -errno. */
 long receive_fd(const struct stub_thread *thread);
 
