@@ -14,17 +14,15 @@
 
 int nameidata_init(struct nameidata *nd, const struct walk *walk, const char *name,
                    unsigned flags) {
-    memset(&nd->path, 0, sizeof(nd->path));
-    memset(&nd->root, 0, sizeof(nd->root));
+    nameidata_clear(nd);
+    nd->path.mount = nd->root.mount = NULL;
     nd->creds = walk->creds;
     nd->flags = flags;
     nd->link_count = 0;
-    nd->depth = 0;
     nd->rest = name;
     nd->trailing_slash = false;
     nd->last_type = LAST_ROOT;
     nd->last[0] = '\0';
-    nd->base = NULL;
     nd->names_length = 0;
     nd->confirmed = true;
     nd->stat_known = false;
@@ -348,18 +346,34 @@ int path_lookup_stat(const struct walk *walk, const char *name, unsigned flags, 
     return lookup_stat(walk, name, flags, path, stat);
 }
 
-static int lookup_parent_once(const struct walk *walk, const char *name, unsigned flags,
-                              struct path *parent, char last[NAME_MAX + 1], enum last_type *type,
-                              bool *trailing_slash) {
-    struct nameidata nd CLEANUP(nameidata);
-    int error = nameidata_init(&nd, walk, name, flags);
+static int walk_to_parent_once(struct nameidata *nd, const struct walk *walk, const char *name,
+                               unsigned flags) {
+    int error = nameidata_init(nd, walk, name, flags);
 
     if (!error) {
-        error = walk_parent(&nd);
+        error = walk_parent(nd);
     }
-    if (!error) {
-        error = walk_confirm(&nd);
+    return error ? error : walk_confirm(nd);
+}
+
+int walk_to_parent(struct nameidata *nd, const struct walk *walk, const char *name,
+                   unsigned flags) {
+    int error = walk_to_parent_once(nd, walk, name, flags);
+
+    for (int i = 0; error == -ESTALE && i < STALE_TRIES; i++) {
+        nameidata_finish(nd);
+        nameidata_clear(nd);
+        error = walk_to_parent_once(nd, walk, name, flags | LOOKUP_REVAL);
     }
+    return error;
+}
+
+int path_lookup_parent(const struct walk *walk, const char *name, unsigned flags,
+                       struct path *parent, char last[NAME_MAX + 1], enum last_type *type,
+                       bool *trailing_slash) {
+    struct nameidata nd CLEANUP(nameidata);
+    int error = walk_to_parent(&nd, walk, name, flags);
+
     if (error) {
         return error;
     }
@@ -369,16 +383,4 @@ static int lookup_parent_once(const struct walk *walk, const char *name, unsigne
     *type = nd.last_type;
     *trailing_slash = nd.trailing_slash;
     return 0;
-}
-
-int path_lookup_parent(const struct walk *walk, const char *name, unsigned flags,
-                       struct path *parent, char last[NAME_MAX + 1], enum last_type *type,
-                       bool *trailing_slash) {
-    int error = lookup_parent_once(walk, name, flags, parent, last, type, trailing_slash);
-
-    for (int i = 0; error == -ESTALE && i < STALE_TRIES; i++) {
-        error = lookup_parent_once(walk, name, flags | LOOKUP_REVAL, parent, last, type,
-                                   trailing_slash);
-    }
-    return error;
 }

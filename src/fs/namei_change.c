@@ -16,11 +16,8 @@ static bool lookup_is_unlocked(const struct dentry *dir) {
 static int name_create_begin(struct nameidata *nd, const struct walk *walk, const char *name,
                              bool is_dir) {
     struct dentry *child;
-    int error = nameidata_init(nd, walk, name, 0);
+    int error = walk_to_parent(nd, walk, name, 0);
 
-    if (!error) {
-        error = walk_parent(nd);
-    }
     if (error) {
         return error;
     }
@@ -154,8 +151,7 @@ int vfs_symlink(const struct walk *walk, const char *target, const char *name) {
     struct inode *dir, *inode = NULL;
     int error;
 
-    nd.path.dentry = nd.root.dentry = NULL;
-    nd.depth = 0;
+    nameidata_clear(&nd);
     if (!*target) {
         return -ENOENT;
     }
@@ -179,8 +175,7 @@ int vfs_link(const struct walk *from_walk, const char *from, const struct walk *
     struct inode *dir, *inode;
     int error;
 
-    nd.path.dentry = nd.root.dentry = NULL;
-    nd.depth = 0;
+    nameidata_clear(&nd);
     error = path_lookup(from_walk, from,
                         (flags & AT_SYMLINK_FOLLOW ? LOOKUP_FOLLOW : 0) |
                             (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0),
@@ -234,11 +229,8 @@ static void tell_deleted(struct dentry *dir, const char *name, struct inode *ino
 static int name_remove(const struct walk *walk, const char *name, bool is_dir) {
     struct nameidata nd CLEANUP(nameidata);
     struct dentry *dir, *victim = NULL;
-    int error = nameidata_init(&nd, walk, name, 0);
+    int error = walk_to_parent(&nd, walk, name, 0);
 
-    if (!error) {
-        error = walk_parent(&nd);
-    }
     if (error) {
         return error;
     }
@@ -447,21 +439,15 @@ int vfs_rename(const struct walk *from_walk, const char *from, const struct walk
     struct dentry *from_dir, *to_dir;
     int error;
 
-    nd_from.path.dentry = nd_from.root.dentry = nd_to.path.dentry = nd_to.root.dentry = NULL;
-    nd_from.depth = nd_to.depth = 0;
+    nameidata_clear(&nd_from);
+    nameidata_clear(&nd_to);
     if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) ||
         flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) {
         return -EINVAL;
     }
-    error = nameidata_init(&nd_from, from_walk, from, 0);
+    error = walk_to_parent(&nd_from, from_walk, from, 0);
     if (!error) {
-        error = walk_parent(&nd_from);
-    }
-    if (!error) {
-        error = nameidata_init(&nd_to, to_walk, to, 0);
-    }
-    if (!error) {
-        error = walk_parent(&nd_to);
+        error = walk_to_parent(&nd_to, to_walk, to, 0);
     }
     if (error) {
         return error;

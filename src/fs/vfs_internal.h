@@ -124,11 +124,19 @@ struct nameidata {
 int MUST_CHECK nameidata_init(struct nameidata *nd, const struct walk *walk, const char *name,
                               unsigned flags);
 void nameidata_finish(struct nameidata *nd);
+/* Nothing owned: what may be finished before it is started. */
+static inline void nameidata_clear(struct nameidata *nd) {
+    nd->path.dentry = nd->root.dentry = nd->base = NULL;
+    nd->depth = 0;
+}
 static inline void nameidata_cleanup(struct nameidata *nd) {
     nameidata_finish(nd);
 }
 /* Walks to the directory of the last component: nd->path, nd->last ... */
 int MUST_CHECK walk_parent(struct nameidata *nd);
+/* From the start: nameidata_init(), walk_parent(), and the directory is confirmed. */
+int MUST_CHECK walk_to_parent(struct nameidata *nd, const struct walk *walk, const char *name,
+                              unsigned flags);
 /* Goes to `child` of nd->path (borrowed), over mounts; a symlink that is to be followed is pushed
  * instead: 1, the caller calls walk_parent() again. 0: nd->path is the child. */
 int MUST_CHECK walk_step(struct nameidata *nd, struct dentry *child, bool follow);

@@ -310,6 +310,27 @@ static void compare(struct host_test *t, const char *path, bool follow) {
     }
 }
 
+/* What the guest makes and removes is made and removed where the name leads now. */
+static void change_guest(struct host_test *t, unsigned *seed) {
+    char path[64];
+    struct stat host;
+    int before, made;
+
+    random_path(seed, path, false);
+    before = host_stat(t, path, false, &host);
+    made = vfs_mkdir(&t->v.walk, path, 0755);
+    assert_int_equal(made == 0, before == -ENOENT && host_stat(t, path, false, &host) == 0);
+    if (made == 0) {
+        assert_true(S_ISDIR(host.st_mode));
+        compare(t, path, false);
+    }
+    random_path(seed, path, false);
+    before = host_stat(t, path, false, &host);
+    made = vfs_unlink(&t->v.walk, path);
+    assert_int_equal(made == 0, before == 0 && !S_ISDIR(host.st_mode));
+    assert_true(made || host_stat(t, path, false, &host) == -ENOENT);
+}
+
 static void test_mirror(void **state) {
     struct host_test t;
     unsigned seed = 1;
@@ -318,6 +339,9 @@ static void test_mirror(void **state) {
     host_start(&t, false);
     for (int i = 0; i < 10000; i++) {
         change_host(&t, &seed);
+        if (i % 5 == 0) {
+            change_guest(&t, &seed);
+        }
         for (int j = 0; j < 3; j++) {
             random_path(&seed, path, true);
             compare(&t, path, random_below(&seed, 2));
