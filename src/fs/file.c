@@ -110,6 +110,11 @@ static bool counts_writers(const struct file *file) {
 
 int file_open_path(const struct path *path, int flags, const struct credentials *creds,
                    struct file **result) {
+    return file_open_named(path, flags, creds, NULL, result);
+}
+
+int file_open_named(const struct path *path, int flags, const struct credentials *creds,
+                    const struct open_name *opening, struct file **result) {
     struct file *file = file_alloc(flags, &no_file_ops);
     int error = 0;
 
@@ -128,7 +133,9 @@ int file_open_path(const struct path *path, int flags, const struct credentials 
         if (!error) {
             /* A file system may spare itself what is truncated at once (overlayfs's copy-up). */
             atomic_fetch_or(&file->flags, flags & O_TRUNC);
+            file->opening = opening;
             error = file_open_inode(file);
+            file->opening = NULL;
             atomic_fetch_and(&file->flags, ~O_TRUNC);
             if (error && (file->mode & FMODE_COUNTED)) {
                 inode_put_write(file->inode);

@@ -140,6 +140,8 @@ struct inode_ops {
     int (*permission)(struct inode *inode, int mask, const struct credentials *creds);
     /* Fills file->private, may replace file->ops. NULL: nothing to do. */
     int (*open)(struct inode *inode, struct file *file);
+    /* open takes file->opening, which spares the walk its confirmation. */
+    bool opens_by_name;
     ssize_t (*getxattr)(struct inode *inode, const char *name, void *value, size_t size);
     int (*setxattr)(struct inode *inode, const char *name, const void *value, size_t size,
                     int flags);
@@ -443,12 +445,19 @@ int MUST_CHECK path_want_write(const struct path *path);
 
 /* ---- files ---- */
 
+/* By what name a file is being opened, unconfirmed: open finds the inode there or says -ESTALE. */
+struct open_name {
+    struct inode *base; /* borrowed, as names is */
+    const char *names;  /* below base, as for inode_ops.confirm */
+};
+
 struct file {
     struct ref ref;
-    struct path path;           /* owned; immutable */
-    struct inode *inode;        /* of path.dentry; immutable */
-    const struct file_ops *ops; /* immutable after open */
-    void *private;              /* the ops' */
+    struct path path;                /* owned; immutable */
+    struct inode *inode;             /* of path.dentry; immutable */
+    const struct file_ops *ops;      /* immutable after open */
+    void *private;                   /* the ops' */
+    const struct open_name *opening; /* NULL but while inode_ops.open runs, and often then */
     struct lock pos_lock; /* class FILE_POS; held over read/write/lseek that use the position */
     int64_t pos;          /* guarded by pos_lock */
     struct lock lock;     /* class FILE */
@@ -534,6 +543,9 @@ struct file_ops {
 /* A file over a path; takes its own references. ops NULL: inode->file_ops. Runs inode_ops.open. */
 int MUST_CHECK file_open_path(const struct path *path, int flags, const struct credentials *creds,
                               struct file **file);
+/* The same by a name that is not confirmed (NULL: it is). */
+int MUST_CHECK file_open_named(const struct path *path, int flags, const struct credentials *creds,
+                               const struct open_name *opening, struct file **file);
 /* A file with no place in a tree: `name` as in /proc/PID/fd ("pipe:[7]", "anon_inode:[eventfd]").
  * Owns private from success on. */
 int MUST_CHECK file_new_anonymous(const char *name, mode_t type, const struct file_ops *ops,

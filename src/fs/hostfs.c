@@ -449,6 +449,13 @@ struct host_handle *hostfs_handle(struct inode *inode) {
     }
 }
 
+bool hostfs_has_handle(struct inode *inode) {
+    const struct hostfs_inode *node = hostfs_node(inode);
+    LOCK_GUARD(&inode->sb->lock);
+
+    return node->handle || !list_empty(&node->open_files);
+}
+
 int hostfs_pin(struct inode *inode) {
     struct hostfs_super *super = hostfs_super(inode->sb);
     struct hostfs_inode *node = hostfs_node(inode);

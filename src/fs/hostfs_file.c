@@ -12,7 +12,7 @@
 
 #include "fs/hostfs_internal.h"
 
-#define DIRECTORY_BUFFER 16384
+#define DIRECTORY_BUFFER 32768 /* what a libc reads at once, so no more than it takes */
 
 /* ---- open ---- */
 
@@ -24,16 +24,36 @@ static int host_flags(struct inode *inode, int flags) {
     return S_ISDIR(inode->type) ? result | O_DIRECTORY : result;
 }
 
+/* By the name that the walk came by: any failure may be somebody else's file. */
+static int open_named(struct inode *inode, int flags, const struct open_name *name) {
+    struct host_handle *base CLEANUP(host_handle_put) = hostfs_handle(name->base);
+    struct statx stat;
+    int fd = IS_ERR(base) ? (int)PTR_ERR(base) : host_open_below(base->fd, name->names, flags);
+
+    if (fd < 0) {
+        return fd == -EMFILE || fd == -ENFILE ? fd : -ESTALE;
+    }
+    if (host_statx(fd, "", &stat) || !hostfs_same(hostfs_node(inode), &stat)) {
+        (void)host_close(fd);
+        return -ESTALE;
+    }
+    return fd;
+}
+
 /*
  * By name where there is one, else by the descriptor that was kept. O_NONBLOCK is for the moment in
  * which somebody outside puts a FIFO or a device under the name: the open must not wait for it
  * before the check refuses it.
  */
-static int open_fd(struct inode *inode, int flags) {
+static int open_fd(struct inode *inode, int flags, const struct open_name *opening) {
     struct inode *parent CLEANUP(inode_put) = NULL;
     char *name CLEANUP(free) = NULL;
 
-    if (!S_ISDIR(inode->type) && hostfs_location(inode, &parent, &name)) {
+    if (opening) {
+        return open_named(inode, flags, opening);
+    }
+    if ((!S_ISDIR(inode->type) || !hostfs_has_handle(inode)) &&
+        hostfs_location(inode, &parent, &name)) {
         struct host_handle *dir CLEANUP(host_handle_put) = hostfs_handle(parent);
         struct statx stat;
         int error, fd = IS_ERR(dir) ? (int)PTR_ERR(dir) : host_openat(dir->fd, name, flags, 0);
@@ -73,7 +93,7 @@ static int open_denied(struct inode *inode, int flags) {
         host_fchmod(handle->fd, (stat.stx_mode & 07777) | wanted)) {
         return error ? error : -EACCES;
     }
-    fd = open_fd(inode, flags);
+    fd = open_fd(inode, flags, NULL);
     error = host_fchmod(handle->fd, stat.stx_mode & 07777);
     if (error) {
         log_once(LOG_WARN, "hostfs", 5, "a file on the host keeps mode %o after an open: %s",
@@ -89,15 +109,17 @@ static struct host_handle *take_fresh(struct inode *inode) {
     return STEAL(hostfs_node(inode)->fresh);
 }
 
-static struct host_handle *open_handle(struct inode *inode, int flags) {
-    int fd = open_fd(inode, flags);
+static struct host_handle *open_handle(struct inode *inode, int flags,
+                                       const struct open_name *opening) {
+    int fd = open_fd(inode, flags, opening);
 
     if (fd == -EMFILE || fd == -ENFILE) {
         hostfs_shrink(inode->sb);
-        fd = open_fd(inode, flags);
+        fd = open_fd(inode, flags, opening);
     }
     if (fd == -EPERM && (flags & O_NOATIME)) {
-        fd = open_fd(inode, flags & ~O_NOATIME); /* the guest may, the kernel process may not */
+        fd = open_fd(inode, flags & ~O_NOATIME,
+                     opening); /* the guest may, the kernel process may not */
     }
     if (fd == -EACCES && !inode->sb->read_only) {
         fd = open_denied(inode, flags);
@@ -110,11 +132,12 @@ int hostfs_open(struct inode *inode, struct file *file) {
     struct host_handle *handle = take_fresh(inode);
     int file_flags = atomic_load(&file->flags);
 
-    if (handle && ((file_flags & O_ACCMODE) == O_RDONLY || (file_flags & (O_SYNC | O_DSYNC)))) {
+    if (handle && (file->opening || (file_flags & O_ACCMODE) == O_RDONLY ||
+                   (file_flags & (O_SYNC | O_DSYNC)))) {
         host_handle_put(STEAL(handle));
     }
     if (!handle) {
-        handle = open_handle(inode, host_flags(inode, file_flags));
+        handle = open_handle(inode, host_flags(inode, file_flags), file->opening);
     }
     if (IS_ERR(handle)) {
         return (int)PTR_ERR(handle);
@@ -248,7 +271,7 @@ static int fill(struct hostfs_file *host_file, int64_t pos) {
             return -ENOMEM;
         }
     }
-    if (pos != host_file->next) {
+    if (pos != host_file->next && (host_file->was_read || pos > 2)) {
         off_t offset = host_lseek(host_file->handle->fd, MAX(pos - 2, (int64_t)0), SEEK_SET);
 
         if (offset < 0) {
@@ -257,6 +280,7 @@ static int fill(struct hostfs_file *host_file, int64_t pos) {
     }
     host_file->start = host_file->end = 0;
     host_file->next = -1;
+    host_file->was_read = true;
     size = host_getdents64(host_file->handle->fd, host_file->buffer, DIRECTORY_BUFFER);
     if (size < 0) {
         return (int)size;
@@ -299,7 +323,8 @@ static int hostfs_readdir(struct file *file, struct dir_context *context) {
     if (!dir_emit_dots(file, context)) {
         return 0;
     }
-    for (;;) {
+    /* One buffer's worth: what is behind it is the next call's. */
+    for (int64_t start = context->pos; context->pos == start;) {
         if (context->pos != host_file->next || host_file->start == host_file->end) {
             int more = fill(host_file, context->pos);
 
@@ -311,6 +336,7 @@ static int hostfs_readdir(struct file *file, struct dir_context *context) {
             return 0;
         }
     }
+    return 0;
 }
 
 const struct file_ops hostfs_file_ops = {

@@ -17,12 +17,9 @@ static int hostfs_statx(struct inode *inode, struct statx *stat) {
     struct hostfs_inode *node = hostfs_node(inode);
     struct inode *parent CLEANUP(inode_put) = NULL;
     char *name CLEANUP(free) = NULL;
-    bool cached;
 
-    lock_acquire(&inode->sb->lock);
-    cached = node->handle || !list_empty(&node->open_files);
-    lock_release(&inode->sb->lock);
-    if (!cached && !S_ISDIR(inode->type) && hostfs_location(inode, &parent, &name)) {
+    if (!hostfs_has_handle(inode) && !S_ISDIR(inode->type) &&
+        hostfs_location(inode, &parent, &name)) {
         struct host_handle *dir CLEANUP(host_handle_put) = hostfs_handle(parent);
         int error = IS_ERR(dir) ? (int)PTR_ERR(dir) : host_statx(dir->fd, name, stat);
 
@@ -455,8 +452,10 @@ static const struct inode_ops directory_ops = {HOSTFS_DIRECTORY_OPS};
 static const struct inode_ops shared_directory_ops = {HOSTFS_DIRECTORY_OPS,
                                                       .revalidate = hostfs_revalidate};
 static const struct inode_ops confirming_directory_ops = {
-    HOSTFS_DIRECTORY_OPS, .revalidate = hostfs_revalidate, .confirm = hostfs_confirm};
-static const struct inode_ops regular_ops = {HOSTFS_COMMON_OPS, .open = hostfs_open};
+    HOSTFS_DIRECTORY_OPS, .revalidate = hostfs_revalidate, .confirm = hostfs_confirm,
+    .opens_by_name = true};
+static const struct inode_ops regular_ops = {HOSTFS_COMMON_OPS, .open = hostfs_open,
+                                             .opens_by_name = true};
 static const struct inode_ops symlink_ops = {HOSTFS_COMMON_OPS, .readlink = hostfs_readlink};
 static const struct inode_ops special_ops = {HOSTFS_COMMON_OPS};
 

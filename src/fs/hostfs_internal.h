@@ -54,7 +54,8 @@ struct hostfs_file {
     /* directories; guarded by the file's pos_lock */
     char *buffer;
     size_t start, end;
-    int64_t next; /* the position of buffer[start] */
+    int64_t next;  /* the position of buffer[start] */
+    bool was_read; /* the descriptor is no longer at the start */
 };
 
 static inline struct hostfs_inode *hostfs_node(const struct inode *inode) {
@@ -76,6 +77,7 @@ static inline void host_handle_put_cleanup(struct host_handle **handle) {
 /* A descriptor of the inode, O_PATH or better; owned. -ESTALE: its name means something else now.
  */
 struct host_handle *hostfs_handle(struct inode *inode);
+bool hostfs_has_handle(struct inode *inode); /* without a host call */
 /* The same, and it stays for as long as the inode lives: before its last known name goes. */
 int MUST_CHECK hostfs_pin(struct inode *inode);
 /* The inode of that file, which was found as `name` in `parent`; owned; ERR_PTR. */

@@ -12,6 +12,7 @@ struct open_how_kernel {
     mode_t mode; /* of a created file, umask applied */
     bool created;
     bool truncate;
+    const struct open_name *opening; /* the name is not confirmed */
 };
 
 /* openat(2), openat2(2): which flags go together. */
@@ -50,8 +51,9 @@ static int check_flags(int *flags, struct open_how_kernel *how) {
 }
 
 /* May the file at `path` be opened like this? */
-static int may_open(const struct path *path, struct open_how_kernel *how,
-                    const struct credentials *creds) {
+static int may_open(const struct nameidata *nd, struct open_how_kernel *how) {
+    const struct credentials *creds = nd->creds;
+    const struct path *path = &nd->path;
     struct inode *inode = path->dentry->inode;
     unsigned long mount_flags = path->mount ? atomic_load(&path->mount->flags) : 0;
     struct kstat stat;
@@ -78,7 +80,9 @@ static int may_open(const struct path *path, struct open_how_kernel *how,
         break;
     }
     if (!how->created) {
-        error = inode_permission(inode, how->access, creds);
+        error = nd->stat_known && !inode->ops->permission
+                    ? generic_permission(&nd->stat, how->access, creds)
+                    : inode_permission(inode, how->access, creds);
         if (error) {
             return error;
         }
@@ -120,11 +124,11 @@ static int open_here(struct nameidata *nd, struct open_how_kernel *how, struct f
             return -EISDIR;
         }
     }
-    error = may_open(&nd->path, how, nd->creds);
+    error = may_open(nd, how);
     if (error) {
         return error;
     }
-    error = file_open_path(&nd->path, how->flags, nd->creds, file);
+    error = file_open_named(&nd->path, how->flags, nd->creds, how->opening, file);
     if (error) {
         return error;
     }
@@ -239,14 +243,27 @@ static int open_tmpfile(struct nameidata *nd, struct open_how_kernel *how, struc
     return error;
 }
 
+/* Will the open itself confirm the name? Only where nothing else depends on it: no attributes, no
+ * error that is known before. */
+static bool open_confirms(const struct nameidata *nd, const struct open_how_kernel *how) {
+    const struct inode *inode = nd->path.dentry->inode;
+
+    return !nd->confirmed && inode->ops && inode->ops->opens_by_name &&
+           !(how->flags & (O_ACCMODE | O_CREAT | O_TRUNC | O_PATH | O_NOATIME)) &&
+           (S_ISDIR(inode->type) || !((how->flags & O_DIRECTORY) || nd->trailing_slash)) &&
+           credentials_capable(nd->creds, CAP_DAC_OVERRIDE);
+}
+
 static int walk_and_open(const struct walk *walk, const char *name, unsigned lookup_flags,
                          struct open_how_kernel *how, struct file **file) {
     struct nameidata nd CLEANUP(nameidata);
+    struct open_name opening;
     int error = nameidata_init(&nd, walk, name, lookup_flags);
 
     if (error) {
         return error;
     }
+    how->opening = NULL;
     do {
         error = walk_parent(&nd);
         if (!error && (how->flags & O_CREAT)) {
@@ -258,7 +275,10 @@ static int walk_and_open(const struct walk *walk, const char *name, unsigned loo
             error = walk_last(&nd, !(how->flags & O_NOFOLLOW));
         }
     } while (error == 1);
-    if (!error) {
+    if (!error && open_confirms(&nd, how)) {
+        opening = (struct open_name){nd.base->inode, nd.names};
+        how->opening = &opening;
+    } else if (!error) {
         error = walk_confirm(&nd);
     }
     if (!error) {

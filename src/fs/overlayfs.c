@@ -244,14 +244,16 @@ static int overlay_removexattr(struct inode *inode, const char *name) {
         .lookup = overlay_lookup, .create = overlay_create, .mkdir = overlay_mkdir,                \
         .mknod = overlay_mknod, .symlink = overlay_symlink, .link = overlay_link,                  \
         .unlink = overlay_unlink, .rmdir = overlay_rmdir, .rename = overlay_rename,                \
-        .tmpfile = overlay_tmpfile
+        .tmpfile = overlay_tmpfile, .open = overlay_open_directory
 
 static const struct inode_ops directory_ops = {OVERLAY_DIRECTORY_OPS};
 static const struct inode_ops shared_directory_ops = {OVERLAY_DIRECTORY_OPS,
                                                       .revalidate = overlay_revalidate};
 static const struct inode_ops confirming_directory_ops = {
-    OVERLAY_DIRECTORY_OPS, .revalidate = overlay_revalidate, .confirm = overlay_confirm};
-static const struct inode_ops regular_ops = {OVERLAY_COMMON_OPS, .open = overlay_open};
+    OVERLAY_DIRECTORY_OPS, .revalidate = overlay_revalidate, .confirm = overlay_confirm,
+    .opens_by_name = true};
+static const struct inode_ops regular_ops = {OVERLAY_COMMON_OPS, .open = overlay_open,
+                                             .opens_by_name = true};
 static const struct inode_ops symlink_ops = {OVERLAY_COMMON_OPS, .readlink = overlay_readlink};
 static const struct inode_ops special_ops = {OVERLAY_COMMON_OPS};
 

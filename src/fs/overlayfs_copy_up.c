@@ -20,17 +20,33 @@ void overlay_work_name(struct super_block *sb, char name[OVERLAY_WORK_NAME]) {
              atomic_fetch_add(&overlay_super(sb)->next_work, 1));
 }
 
-int overlay_open_real(struct inode *real, int flags, const struct credentials *creds,
-                      struct file **file) {
+static int open_real(struct inode *real, int flags, const struct credentials *creds,
+                     const struct open_name *opening, struct file **file) {
     struct path path = {.dentry = dentry_new_anonymous(real, "overlay")};
     int error;
 
     if (!path.dentry) {
         return -ENOMEM;
     }
-    error = file_open_path(&path, flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC), creds, file);
+    error = file_open_named(&path, flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC), creds,
+                            opening, file);
     dentry_put(path.dentry);
     return error;
+}
+
+int overlay_open_real(struct inode *real, int flags, const struct credentials *creds,
+                      struct file **file) {
+    return open_real(real, flags, creds, NULL, file);
+}
+
+int overlay_open_lower(struct inode *inode, int flags, const struct credentials *creds,
+                       const struct open_name *opening, struct file **file) {
+    struct open_name lower;
+
+    if (opening) {
+        lower = (struct open_name){overlay_node(opening->base)->lower, opening->names};
+    }
+    return open_real(overlay_node(inode)->lower, flags, creds, opening ? &lower : NULL, file);
 }
 
 /* Writes the whole buffer: 0, -errno. */

@@ -34,8 +34,13 @@ int overlay_open(struct inode *inode, struct file *file) {
         return -ENOMEM;
     }
     lower = !overlay_upper(inode);
-    error = overlay_open_real(lower ? overlay_node(inode)->lower : overlay_upper(inode), flags,
-                              file->creds, &overlay->real);
+    if (lower) {
+        error = overlay_open_lower(inode, flags, file->creds, file->opening, &overlay->real);
+    } else if (file->opening) {
+        error = -ESTALE; /* copied up since the walk passed: nobody has confirmed the name */
+    } else {
+        error = overlay_open_real(overlay_upper(inode), flags, file->creds, &overlay->real);
+    }
     if (error) {
         free(overlay);
         return error;

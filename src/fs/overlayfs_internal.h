@@ -94,6 +94,9 @@ void overlay_work_name(struct super_block *sb, char name[OVERLAY_WORK_NAME]);
 /* A file over an inode of the lower or the upper file system. */
 int MUST_CHECK overlay_open_real(struct inode *real, int flags, const struct credentials *creds,
                                  struct file **file);
+/* The same over the lower inode, by the name that the walk came by where it gave one. */
+int MUST_CHECK overlay_open_lower(struct inode *inode, int flags, const struct credentials *creds,
+                                  const struct open_name *opening, struct file **file);
 
 /* overlayfs_names.c */
 int overlay_lookup(struct inode *dir, const char *name, struct inode **child);
@@ -131,6 +134,7 @@ int MUST_CHECK overlay_each_name(struct inode *real,
                                  int (*fn)(void *arg, const char *name, ino_t ino,
                                            unsigned char type),
                                  void *arg);
+int overlay_open_directory(struct inode *inode, struct file *file);
 extern const struct file_ops overlay_directory_file_ops;
 
 /* overlayfs_file.c */

@@ -208,11 +208,30 @@ struct overlay_directory { /* guarded by the file's pos_lock */
     struct overlay_listing *listing; /* MERGED: owned */
 };
 
-static struct overlay_directory *directory_state(struct file *file) {
-    if (!file->private) {
-        file->private = calloc(1, sizeof(struct overlay_directory));
+/* The lower directory is opened at once: so it is the one that the walk found, and its descriptor
+ * serves what is looked up below it. */
+int overlay_open_directory(struct inode *inode, struct file *file) {
+    struct overlay_directory *state = calloc(1, sizeof(*state));
+    int error = 0;
+
+    if (!state) {
+        return -ENOMEM;
     }
-    return file->private;
+    if (!overlay_upper(inode)) {
+        error =
+            overlay_open_lower(inode, O_RDONLY | O_DIRECTORY, NULL, file->opening, &state->real);
+        state->mode = error ? UNDECIDED : STRAIGHT;
+        /* The guest may and we may not: then it is the reading that fails, not a use as a start. */
+        error = error == -EACCES ? 0 : error;
+    } else if (file->opening) {
+        error = -ESTALE;
+    }
+    if (error) {
+        free(state);
+        return error;
+    }
+    file->private = state;
+    return 0;
 }
 
 static void directory_reset(struct overlay_directory *state) {
@@ -299,12 +318,10 @@ static int tell_straight(struct file *file, struct overlay_directory *state,
 }
 
 static int overlay_readdir(struct file *file, struct dir_context *context) {
-    struct overlay_directory *state = directory_state(file);
+    struct overlay_directory *state = file->private;
 
-    if (!state) {
-        return -ENOMEM;
-    }
-    if (context->pos == 0) {
+    /* From the start: what has changed since shall be seen. */
+    if (context->pos == 0 && (state->mode == MERGED || overlay_upper(file->inode))) {
         directory_reset(state);
     }
     if (!dir_emit_dots(file, context)) {
@@ -328,10 +345,8 @@ static int overlay_directory_fsync(struct file *file, bool data_only) {
 static void overlay_directory_release(struct file *file) {
     struct overlay_directory *state = file->private;
 
-    if (state) {
-        directory_reset(state);
-        free(state);
-    }
+    directory_reset(state);
+    free(state);
 }
 
 const struct file_ops overlay_directory_file_ops = {
