@@ -34,7 +34,8 @@ struct bind_option {
 
 /* What `starling run` was asked for. Strings that point into argv are borrowed. */
 struct run_options {
-    const char *rootfs; /* NULL: the host's root */
+    const char *rootfs;    /* NULL: the host's root */
+    bool rootfs_exclusive; /* nobody changes it meanwhile */
     struct bind_option *binds;
     size_t bind_count;
     const char **tmpfs; /* absolute guest paths */

@@ -197,8 +197,9 @@ struct fs_context *kernel_root_build(const struct run_options *options, struct k
     struct super_block *lower, *upper, *overlay;
     bool ok = false;
 
-    lower = hostfs_new(trees->root_fd,
-                       HOSTFS_READ_ONLY | (trees->root_no_symlinks ? HOSTFS_NO_SYMLINKS : 0));
+    lower = hostfs_new(trees->root_fd, HOSTFS_READ_ONLY |
+                                           (options->rootfs_exclusive ? HOSTFS_EXCLUSIVE : 0) |
+                                           (trees->root_no_symlinks ? HOSTFS_NO_SYMLINKS : 0));
     upper = tmpfs_new(0, 0755);
     overlay = IS_ERR(lower) ? lower : IS_ERR(upper) ? upper : overlayfs_new(lower, upper);
     if (IS_ERR(overlay) || !builder.creds) {

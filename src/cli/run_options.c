@@ -11,6 +11,7 @@
 
 enum {
     OPT_ROOTFS = 256,
+    OPT_ROOTFS_EXCLUSIVE,
     OPT_BIND,
     OPT_TMPFS,
     OPT_CWD,
@@ -33,6 +34,7 @@ enum {
 
 static const struct option long_options[] = {
     {"rootfs", required_argument, NULL, OPT_ROOTFS},
+    {"rootfs-exclusive", no_argument, NULL, OPT_ROOTFS_EXCLUSIVE},
     {"bind", required_argument, NULL, OPT_BIND},
     {"tmpfs", required_argument, NULL, OPT_TMPFS},
     {"cwd", required_argument, NULL, OPT_CWD},
@@ -64,6 +66,9 @@ void run_help(FILE *out) {
         "\n"
         "files:\n"
         "  --rootfs DIR         DIR is the guest's root; it too stays unchanged\n"
+        "  --rootfs-exclusive   a promise that nobody changes DIR meanwhile: what is known of its "
+        "files\n"
+        "                       need not be asked for again\n"
         "  --bind SRC:DST[:ro]  show the host's SRC at DST; writes reach the host unless :ro\n"
         "  --tmpfs DST          an empty file system in memory at DST\n"
         "  --cwd DIR            start in DIR (default: the present directory, if the guest has "
@@ -227,6 +232,9 @@ static bool take_option(struct run_options *options, int option, const char *val
     case OPT_ROOTFS:
         options->rootfs = value;
         return true;
+    case OPT_ROOTFS_EXCLUSIVE:
+        options->rootfs_exclusive = true;
+        return true;
     case OPT_BIND:
         return parse_bind(options, value);
     case OPT_TMPFS:
@@ -345,6 +353,11 @@ int run_options_parse(int argc, char **argv, struct run_options *options) {
     }
     if (optind >= argc) {
         cli_error("run: no program was given; try: starling run -- /bin/bash");
+        return EXIT_STARLING;
+    }
+    if (options->rootfs_exclusive && !options->rootfs) {
+        cli_error("run: --rootfs-exclusive: must come with --rootfs DIR; the host's own root is "
+                  "changed by the host");
         return EXIT_STARLING;
     }
     options->program = argv + optind;

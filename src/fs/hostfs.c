@@ -204,7 +204,7 @@ static struct inode *hostfs_inode_new(struct super_block *sb, const struct statx
     node->btime = birth(stat);
     list_init(&node->lru_link);
     list_init(&node->open_files);
-    if (super->exclusive && sb->read_only) {
+    if (hostfs_is_constant(sb)) {
         hostfs_kstat(stat, &node->stat);
         node->stat_known = true;
     }
@@ -318,6 +318,7 @@ void hostfs_inode_release(struct inode *inode) {
         inode_put(node->parent);
     }
     free(node->name);
+    free(node->target);
     free(node);
 }
 

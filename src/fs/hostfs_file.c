@@ -61,6 +61,9 @@ static int open_fd(struct inode *inode, int flags, const struct open_name *openi
         if (fd < 0) {
             return fd == -ENOENT || fd == -ELOOP ? -ESTALE : fd;
         }
+        if (hostfs_is_constant(inode->sb)) {
+            return fd;
+        }
         error = host_statx(fd, "", &stat);
         if (!error && hostfs_same(hostfs_node(inode), &stat)) {
             return fd;

@@ -101,10 +101,43 @@ static bool hostfs_confirm(struct inode *dir, const char *path, struct inode *ch
     return true;
 }
 
-static ssize_t hostfs_readlink(struct inode *inode, char *buffer, size_t size) {
-    struct host_handle *handle CLEANUP(host_handle_put) = hostfs_handle(inode);
+#define TARGET_KEPT 255 /* longer ones are rare, and read again each time */
 
-    return IS_ERR(handle) ? PTR_ERR(handle) : host_readlinkat(handle->fd, "", buffer, size);
+/* Keeps a text that was read whole: a symlink has one for its life. */
+static void target_keep(struct inode *inode, const char *text, size_t length) {
+    char *copy = length <= TARGET_KEPT ? strndup(text, length) : NULL;
+
+    lock_acquire(&inode->sb->lock);
+    if (!hostfs_node(inode)->target) {
+        hostfs_node(inode)->target = STEAL(copy);
+    }
+    lock_release(&inode->sb->lock);
+    free(copy);
+}
+
+static ssize_t hostfs_readlink(struct inode *inode, char *buffer, size_t size) {
+    struct host_handle *handle CLEANUP(host_handle_put) = NULL;
+    const char *known;
+    ssize_t length;
+
+    lock_acquire(&inode->sb->lock);
+    known = hostfs_node(inode)->target;
+    lock_release(&inode->sb->lock);
+    if (known) { /* it stays as long as the inode */
+        size_t whole = strlen(known);
+
+        memcpy(buffer, known, MIN(whole, size));
+        return (ssize_t)MIN(whole, size);
+    }
+    handle = hostfs_handle(inode);
+    if (IS_ERR(handle)) {
+        return PTR_ERR(handle);
+    }
+    length = host_readlinkat(handle->fd, "", buffer, size);
+    if (length > 0 && (size_t)length < size) {
+        target_keep(inode, buffer, (size_t)length);
+    }
+    return length;
 }
 
 /* chmod, mknod and open with set-id bits. */

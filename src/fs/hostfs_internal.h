@@ -25,7 +25,9 @@ struct hostfs_inode {
                                    new file does not bind who makes it */
     struct list_head lru_link;  /* on the super block's list while the handle may be evicted */
     struct list_head open_files; /* struct hostfs_file */
-    bool stat_known;             /* exclusive and read-only: stat never changes */
+    char *target;                /* symlinks: their text, once read; it never changes */
+    /* immutable */
+    bool stat_known; /* the tree is constant: stat never changes */
     struct kstat stat;
 };
 
@@ -63,6 +65,11 @@ static inline struct hostfs_inode *hostfs_node(const struct inode *inode) {
 }
 static inline struct hostfs_super *hostfs_super(const struct super_block *sb) {
     return sb->private;
+}
+
+/* Exclusive and read-only: nothing in it changes, names and attributes stay what they are. */
+static inline bool hostfs_is_constant(const struct super_block *sb) {
+    return hostfs_super(sb)->exclusive && sb->read_only;
 }
 
 struct host_handle *host_handle_new(int fd); /* takes fd over, always; ERR_PTR */

@@ -33,6 +33,7 @@ expect 127 '' '' "$S" run -- sh -c 'exit 127'
 # Directories and files.
 expect 125 '' "cannot use /no/such/root as the guest's root: No such file" "$S" run --rootfs /no/such/root -- true
 expect 125 '' "cannot use /etc/passwd as the guest's root: it is not a directory" "$S" run --rootfs /etc/passwd -- true
+expect 125 '' "--rootfs-exclusive: must come with --rootfs DIR" "$S" run --rootfs-exclusive -- true
 expect 125 '' "--cwd /no/such: cannot enter it in the guest: No such file" "$S" run --cwd /no/such -- true
 expect 125 '' "--bind /no/such: cannot open it: No such file" "$S" run --bind /no/such:/mnt -- true
 expect 125 '' "--strace=/no/such/file: cannot write it: No such file" "$S" run --strace=/no/such/file -- true

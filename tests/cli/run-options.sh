@@ -44,6 +44,10 @@ if command -v busybox >/dev/null && ! ldd "$(command -v busybox)" >/dev/null 2>&
     expect 0 '^bin dev etc proc sys( tmp)?$' '' "$S" run --rootfs root --clear-env -- /bin/sh -c 'echo $(ls /)'
     expect 0 '^77 88$' '' "$S" run --rootfs root --clear-env --user guest -- /bin/sh -c 'echo $(id -u) $(id -g)'
     expect 0 '^/$' '' "$S" run --rootfs root -- /bin/sh -c 'pwd'
+    # Nobody else changes it: what the guest itself makes and removes shows as ever.
+    expect 0 '^new gone 1$' '' "$S" run --rootfs root --rootfs-exclusive --clear-env -- /bin/sh -c \
+        '[ ! -e /etc/new ] && echo new >/etc/new && mv /etc/passwd /etc/p && [ ! -e /etc/passwd ] &&
+        rm /etc/p && [ ! -e /etc/p ] && echo $(cat /etc/new) gone $(ls /etc | wc -l)'
     check "nothing was written into the root" [ "$(ls root)" = "bin
 etc" ]
 fi

@@ -25,14 +25,15 @@ static int parse(struct run_options *options, const char *const *argv) {
 
 static void everything(void **state) {
     struct run_options options;
-    const char *const *argv =
-        ARGV("--rootfs", "/r", "--bind", "a:/b", "--bind=c:/d:ro", "--tmpfs", "/t", "--cwd=/w",
-             "--env", "A=1", "--env=B=", "--clear-env", "--user", "1:2", "--hostname=h", "--net",
-             "none", "--strace=f", "--stats", "--timeout", "1.5", "--memory=2M", "--pids", "9",
-             "--tty", "--no-direct", "--no-local", "prog", "--timeout", "x");
+    const char *const *argv = ARGV(
+        "--rootfs", "/r", "--rootfs-exclusive", "--bind", "a:/b", "--bind=c:/d:ro", "--tmpfs", "/t",
+        "--cwd=/w", "--env", "A=1", "--env=B=", "--clear-env", "--user", "1:2", "--hostname=h",
+        "--net", "none", "--strace=f", "--stats", "--timeout", "1.5", "--memory=2M", "--pids", "9",
+        "--tty", "--no-direct", "--no-local", "prog", "--timeout", "x");
 
     assert_int_equal(parse(&options, argv), -1);
     assert_string_equal(options.rootfs, "/r");
+    assert_true(options.rootfs_exclusive);
     assert_int_equal(options.bind_count, 2);
     assert_string_equal(options.binds[0].source, "a");
     assert_string_equal(options.binds[0].target, "/b");
@@ -68,6 +69,7 @@ static void defaults(void **state) {
     assert_int_equal(parse(&options, ARGV("--", "-x")), -1);
     assert_string_equal(options.program[0], "-x");
     assert_null(options.rootfs);
+    assert_false(options.rootfs_exclusive);
     assert_null(options.user);
     assert_false(options.strace || options.stats || options.tty);
     assert_int_equal(options.timeout_ns, 0);
