@@ -2,42 +2,27 @@
  * Micro-benchmarks of system calls, run by bench/run natively and under Starling and its peers.
  *
  *     bench [--time SECONDS] [ROW...]    one line per row: ROW<tab>nanoseconds per operation
- *     bench hello | idle                 programs for the driver: print and end; print and wait for
- * the end of input
+ *     bench hello | idle | burn          programs for the driver: print and end; print and wait for
+ *                                        the end of input; compute until killed
  *
  * A row runs in batches of about 2 ms for the given time; its figure is the median batch, so that
  * one preemption does not show. Files are made in the current directory. A row that fails says so
  * and the others go on.
  */
-#include <errno.h>
+#include "bench.h"
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, TOUCHES = 16, MAX_BATCHES = 100000 };
+enum { MAX_BATCHES = 100000 };
 
-static const char *self;
-static int data_fd = -1;
-static int pipe_fds[2];
-static int there[2], back[2];
-static pid_t partner;
-
-#define TRY(call)                                                                                  \
-    ({                                                                                             \
-        long try_result = (long)(call);                                                            \
-        if (try_result == -1)                                                                      \
-            return errno;                                                                          \
-        try_result;                                                                                \
-    })
+const char *self;
 
 static int64_t now_ns(void) {
     struct timespec t;
@@ -45,147 +30,17 @@ static int64_t now_ns(void) {
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-static int data_open(void) {
-    static const char page[PAGE];
-    data_fd = (int)TRY(open("bench.data", O_RDWR | O_CREAT | O_TRUNC, 0644));
-    TRY(write(data_fd, page, PAGE));
-    return 0;
-}
-
-static int data_close(void) {
-    close(data_fd);
-    return unlink("bench.data") ? errno : 0;
-}
-
-static int run_getppid(void) {
-    TRY(getppid());
-    return 0;
-}
-
-static int run_stat(void) {
-    struct stat st;
-    TRY(stat("bench.data", &st));
-    return 0;
-}
-
-static int run_open_close(void) {
-    int fd = (int)TRY(open("bench.data", O_RDONLY));
-    TRY(close(fd));
-    return 0;
-}
-
-static int run_pread(void) {
-    char buffer[1024];
-    TRY(pread(data_fd, buffer, sizeof buffer, 0));
-    return 0;
-}
-
-static int run_pwrite(void) {
-    static char buffer[PAGE];
-    TRY(pwrite(data_fd, buffer, sizeof buffer, 0));
-    return 0;
-}
-
-static int pipe_open(void) {
-    TRY(pipe(pipe_fds));
-    return 0;
-}
-
-static int pipe_close(void) {
-    close(pipe_fds[0]);
-    close(pipe_fds[1]);
-    return 0;
-}
-
-static int run_pipe(void) {
-    char buffer[64] = {0};
-    TRY(write(pipe_fds[1], buffer, sizeof buffer));
-    TRY(read(pipe_fds[0], buffer, sizeof buffer));
-    return 0;
-}
-
-static int run_map(void) {
-    volatile char *p =
-        mmap(NULL, TOUCHES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
-        return errno;
-    for (int i = 0; i < TOUCHES; i++)
-        p[i * PAGE] = 1;
-    TRY(munmap((void *)p, TOUCHES * PAGE));
-    return 0;
-}
-
-static int wait_for(pid_t pid) {
+int wait_for(pid_t pid) {
     int status;
     TRY(waitpid(pid, &status, 0));
     return status == 0 ? 0 : ECHILD;
 }
 
-static int run_fork(void) {
-    pid_t pid = (pid_t)TRY(fork());
-    if (pid == 0)
-        _exit(0);
-    return wait_for(pid);
+void burn(long rounds) {
+    volatile unsigned x = 1;
+    for (long i = 0; i < rounds; i++)
+        x = x * 1103515245u + 12345u;
 }
-
-static int run_vfork_exec(void) {
-    pid_t pid = vfork();
-    if (pid == -1)
-        return errno;
-    if (pid == 0) {
-        execl(self, self, "true", (char *)NULL);
-        _exit(127);
-    }
-    return wait_for(pid);
-}
-
-static int ping_open(void) {
-    TRY(pipe(there));
-    TRY(pipe(back));
-    partner = (pid_t)TRY(fork());
-    if (partner == 0) {
-        char c;
-        close(there[1]);
-        close(back[0]);
-        while (read(there[0], &c, 1) == 1 && write(back[1], &c, 1) == 1)
-            ;
-        _exit(0);
-    }
-    close(there[0]);
-    close(back[1]);
-    return 0;
-}
-
-static int run_ping(void) {
-    char c = 0;
-    TRY(write(there[1], &c, 1));
-    TRY(read(back[0], &c, 1));
-    return 0;
-}
-
-static int ping_close(void) {
-    close(there[1]);
-    close(back[0]);
-    return wait_for(partner);
-}
-
-static const struct row {
-    const char *name;
-    int (*run)(void); /* One operation; 0 or an errno. */
-    int (*open)(void);
-    int (*close)(void);
-} rows[] = {
-    {"getppid", run_getppid, NULL, NULL},
-    {"stat", run_stat, data_open, data_close},
-    {"open+close", run_open_close, data_open, data_close},
-    {"pread 1 KiB", run_pread, data_open, data_close},
-    {"pwrite 4 KiB", run_pwrite, data_open, data_close},
-    {"pipe write+read", run_pipe, pipe_open, pipe_close},
-    {"map+16 touches+unmap", run_map, NULL, NULL},
-    {"fork+wait", run_fork, NULL, NULL},
-    {"vfork+exec+wait", run_vfork_exec, NULL, NULL},
-    {"pipe ping-pong", run_ping, ping_open, ping_close},
-};
 
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -207,15 +62,15 @@ static double measure(const struct row *row, double seconds) {
                 return -err;
         }
         int64_t stop = now_ns();
-        if (end == 0 && stop - start < 2000000) {
+        if (end == 0 && stop - start < 2000000 && !row->single) {
             per_batch *= 2;
             continue;
         }
-        if (end == 0)
+        if (end == 0 && !row->single)
             end = stop + (int64_t)(seconds * 1e9);
         else
-            batches[n++] = (double)(stop - start) / (double)per_batch;
-        if (n == MAX_BATCHES || (n >= 3 && stop >= end))
+            batches[n++] = (double)(stop - start) / (double)per_batch / (row->per ? row->per : 1);
+        if (row->single || n == MAX_BATCHES || (n >= 3 && stop >= end))
             break;
     }
     qsort(batches, n, sizeof batches[0], compare_doubles);
@@ -255,7 +110,21 @@ static bool wanted(const char *name, int argc, char **argv, int first) {
     return first == argc;
 }
 
+static int print_row(const struct row *row, double seconds) {
+    int err = row->open ? row->open() : 0;
+    double ns = err ? -err : measure(row, seconds);
+    if (!err && row->close && (err = row->close()) && ns >= 0)
+        ns = -err;
+    if (ns < 0)
+        fprintf(stderr, "bench: %s: %s\n", row->name, strerror((int)-ns));
+    else
+        printf("%s\t%.2f\n", row->name, ns);
+    fflush(stdout);
+    return ns < 0;
+}
+
 int main(int argc, char **argv) {
+    const struct row *const tables[] = {call_rows, thread_rows, process_rows};
     double seconds = 0.3;
     int first = 1, failed = 0;
 
@@ -264,6 +133,9 @@ int main(int argc, char **argv) {
         return 0;
     if (argc == 2 && strcmp(argv[1], "hello") == 0)
         return puts("hello") < 0;
+    if (argc == 2 && strcmp(argv[1], "burn") == 0)
+        for (;;)
+            burn(1000000);
     if (argc == 2 && strcmp(argv[1], "idle") == 0) {
         char c;
         puts("ready");
@@ -276,20 +148,9 @@ int main(int argc, char **argv) {
         seconds = atof(argv[2]);
         first = 3;
     }
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (!wanted(rows[i].name, argc, argv, first))
-            continue;
-        int err = rows[i].open ? rows[i].open() : 0;
-        double ns = err ? -err : measure(&rows[i], seconds);
-        if (!err && rows[i].close && rows[i].close() && ns >= 0)
-            ns = -ECHILD;
-        if (ns < 0) {
-            fprintf(stderr, "bench: %s: %s\n", rows[i].name, strerror((int)-ns));
-            failed = 1;
-        } else {
-            printf("%s\t%.1f\n", rows[i].name, ns);
-        }
-        fflush(stdout);
-    }
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+        for (const struct row *row = tables[i]; row->name; row++)
+            if (wanted(row->name, argc, argv, first))
+                failed |= print_row(row, seconds);
     return failed;
 }
