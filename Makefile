@@ -1,11 +1,13 @@
 # The front door. meson.build says what is built; this file only drives it. `make help` lists the targets.
-# Variables: BUILD (build directory), BUILDTYPE, JOBS, CC, PREFIX, DESTDIR, TESTS (arguments to tests/run).
+# Variables: BUILD (build directory), BUILDTYPE, JOBS, CC, PREFIX, DESTDIR, TESTS (arguments to tests/run),
+# BENCH (arguments to bench/run).
 BUILD     ?= build
 BUILDTYPE ?= debugoptimized
 JOBS      ?= $(shell nproc)
 PREFIX    ?= /usr/local
 DESTDIR   ?=
 TESTS     ?=
+BENCH     ?=
 
 MESON ?= meson
 NINJA ?= ninja
@@ -66,9 +68,10 @@ check-sanitizers: ## the unit tests under ASan+UBSan and under TSan
 	@$(NINJA) -C $(BUILD)-asan -j $(JOBS) && tests/run --build $(BUILD)-asan -j $(JOBS) --suite unit
 	@$(NINJA) -C $(BUILD)-tsan -j $(JOBS) && tests/run --build $(BUILD)-tsan -j $(JOBS) --suite unit
 
-bench: deps-test ## measure beside native and the peers; writes docs/performance.md
+bench: deps-test ## measure beside native and the peers; writes docs/performance.md and .svg
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-release BUILDTYPE=release all
-	@bench/run --build $(BUILD)-release --json $(BUILD)-release/bench.json --markdown docs/performance.md
+	@bench/run --build $(BUILD)-release --install --json $(BUILD)-release/bench.json --svg docs/performance.svg \
+	    --markdown docs/performance.md $(BENCH)
 
 docs: ## regenerate what is made from the source: docs/syscalls.md, docs/locking.md
 	@tools/gen_syscalls.py markdown src/syscalls/syscalls.def src/syscalls/flags.def docs/syscalls.md
