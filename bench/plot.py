@@ -13,7 +13,7 @@ MARKS = {  # engine: colour, and a path around the origin
 }
 STYLE = """
 text { font: 12px sans-serif; fill: #212529 } .title { font-size: 16px; font-weight: bold } .small { font-size: 11px }
-.page { fill: #ffffff } .grid { stroke: #dee2e6 } .one { stroke: #495057; stroke-width: 1.5 } .target { stroke: #212529; stroke-width: 2 }
+.group { font-weight: bold } .page { fill: #ffffff } .grid { stroke: #dee2e6 } .one { stroke: #495057; stroke-width: 1.5 } .target { stroke: #212529; stroke-width: 2 }
 .band { fill: #f1f3f5 }
 @media (prefers-color-scheme: dark) { text { fill: #e9ecef } .page { fill: #16191d } .grid { stroke: #343a40 }
 .one { stroke: #adb5bd } .target { stroke: #f8f9fa } .band { fill: #212529 } }
@@ -55,7 +55,7 @@ def svg(result):
         if r["group"] != last:
             last = r["group"]
             out.append(f'<rect class="band" x="0" y="{y - 7}" width="{LEFT + WIDTH + 30}" height="{STEP - 2}"/>'
-                       f'<text x="14" y="{y + 6}" font-weight="bold">{escape(last)}</text>')
+                       f'<text x="14" y="{y + 6}" class="group">{escape(last)}</text>')
             y += STEP
         out.append(f'<text x="{LEFT - 14}" y="{y + 4}" text-anchor="end">{escape(r["name"])}</text>'
                    f'<path class="grid" d="M{LEFT},{y}h{WIDTH}"/>')
