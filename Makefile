@@ -70,7 +70,7 @@ check-sanitizers: ## the unit tests under ASan+UBSan and under TSan
 
 bench: deps-test ## measure beside native and the peers; writes docs/performance.md and .svg
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-release BUILDTYPE=release all
-	@bench/run --build $(BUILD)-release --install --json $(BUILD)-release/bench.json --svg docs/performance.svg \
+	@bench/run --build $(BUILD)-release --install --limit 840 --json $(BUILD)-release/bench.json --svg docs/performance.svg \
 	    --markdown docs/performance.md $(BENCH)
 
 docs: ## regenerate what is made from the source: docs/syscalls.md, docs/locking.md

@@ -9,10 +9,11 @@ def human(value, unit):
         return "–"
     if unit == "KiB":
         return f"{value / 1024:.2f} MiB" if value >= 1024 else f"{value:.0f} KiB"
-    for scale, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
-        if value >= scale:
-            return f"{value / scale:.3g} {name}" if value < 1000 * scale else f"{value / scale:.0f} {name}"
-    return f"{value:.3g} ns" if value < 100 else f"{value:.0f} ns"
+    for scale, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1, "ns")):
+        if value >= 0.9995 * scale or scale == 1:
+            figure = value / scale
+            break
+    return f"{figure:.0f} {name}" if figure >= 99.95 else f"{figure:.3g} {name}"
 
 
 def times(ratio):
@@ -139,7 +140,8 @@ def as_markdown(result, template):
     absent = [f"- {n}: not measured: {why}" for n, why in result["absent"].items()]
     fill = {
         "MACHINE": f"Measured {result['date']} on {m['cores']} cores of {m['cpu']}{' (virtual machine)' if m['virtual'] else ''}, "
-                   f"{m['memory_gib']} GiB, Linux {m['kernel']}; {result['rounds']} round{'s' * (result['rounds'] > 1)}.",
+                   f"{m['memory_gib']} GiB, Linux {m['kernel']}; {result['rounds']} round{'s' * (result['rounds'] > 1)}"
+                   + (f", {result['cut']}." if result["cut"] else "."),
         "TABLE": table(head, lines),
         "MEANS": table(["", *[e for e in result["engines"] if e != "native"]], mean_lines(result)),
         "OVERALL": table(["target", "measured", ""], result["overall"]) if result["overall"] else "Not measured in this run.",
