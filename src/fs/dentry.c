@@ -406,7 +406,9 @@ static int dentry_lookup_cached(struct dentry *parent, const char *name, struct 
     return result;
 }
 
-int dentry_lookup_locked(struct dentry *parent, const char *name, struct dentry **child) {
+/* stat NULL: not wanted. */
+static int lookup_locked(struct dentry *parent, const char *name, struct dentry **child,
+                         struct kstat *stat, bool *known) {
     struct inode *dir = parent->inode, *inode = NULL;
     int error = dentry_lookup_cached(parent, name, child);
 
@@ -416,7 +418,12 @@ int dentry_lookup_locked(struct dentry *parent, const char *name, struct dentry 
     if (!dir->ops || !dir->ops->lookup) {
         return -ENOTDIR;
     }
-    error = dir->ops->lookup(dir, name, &inode);
+    if (stat && dir->ops->lookup_stat) {
+        error = dir->ops->lookup_stat(dir, name, &inode, stat);
+        *known = !error;
+    } else {
+        error = dir->ops->lookup(dir, name, &inode);
+    }
     if (error == -ENOENT && !dir->ops->no_negative && !dir->ops->lookup_unlocked && !dir->dead) {
         struct dentry *absent = dentry_insert(parent, name, NULL);
 
@@ -432,10 +439,16 @@ int dentry_lookup_locked(struct dentry *parent, const char *name, struct dentry 
     return *child ? 0 : -ENOMEM;
 }
 
-int dentry_lookup(struct dentry *parent, const char *name, struct dentry **child) {
+int dentry_lookup_locked(struct dentry *parent, const char *name, struct dentry **child) {
+    return lookup_locked(parent, name, child, NULL, NULL);
+}
+
+int dentry_lookup_stat(struct dentry *parent, const char *name, struct dentry **child,
+                       struct kstat *stat, bool *known) {
     struct inode *dir = parent->inode;
     int error = dentry_lookup_cached(parent, name, child);
 
+    *known = false;
     if (error <= 0) {
         return error;
     }
@@ -443,9 +456,16 @@ int dentry_lookup(struct dentry *parent, const char *name, struct dentry **child
         return dentry_lookup_locked(parent, name, child);
     }
     lock_acquire(&dir->lock);
-    error = dentry_lookup_locked(parent, name, child);
+    error = lookup_locked(parent, name, child, stat, known);
     lock_release(&dir->lock);
     return error;
+}
+
+int dentry_lookup(struct dentry *parent, const char *name, struct dentry **child) {
+    struct kstat stat;
+    bool known;
+
+    return dentry_lookup_stat(parent, name, child, &stat, &known);
 }
 
 struct dentry *dentry_add(struct dentry *parent, const char *name, struct inode *inode) {

@@ -113,6 +113,9 @@ struct inode_ops {
     bool no_negative;
     /* The child, with one reference; -ENOENT. */
     int (*lookup)(struct inode *dir, const char *name, struct inode **child);
+    /* Optional: the same with the child's attributes, where finding it tells them. */
+    int (*lookup_stat)(struct inode *dir, const char *name, struct inode **child,
+                       struct kstat *stat);
     int (*create)(struct inode *dir, const char *name, mode_t mode, const struct credentials *creds,
                   struct inode **child); /* regular file */
     int (*mkdir)(struct inode *dir, const char *name, mode_t mode, const struct credentials *creds,

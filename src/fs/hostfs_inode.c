@@ -51,7 +51,8 @@ static int hostfs_getattr(struct inode *inode, struct kstat *kstat) {
 
 /* ---- names ---- */
 
-static int hostfs_lookup(struct inode *dir, const char *name, struct inode **child) {
+static int hostfs_lookup_stat(struct inode *dir, const char *name, struct inode **child,
+                              struct kstat *kstat) {
     struct host_handle *handle CLEANUP(host_handle_put) = hostfs_handle(dir);
     struct statx stat;
     struct inode *inode;
@@ -64,8 +65,15 @@ static int hostfs_lookup(struct inode *dir, const char *name, struct inode **chi
     if (IS_ERR(inode)) {
         return (int)PTR_ERR(inode);
     }
+    hostfs_kstat(&stat, kstat);
     *child = inode;
     return 0;
+}
+
+static int hostfs_lookup(struct inode *dir, const char *name, struct inode **child) {
+    struct kstat stat;
+
+    return hostfs_lookup_stat(dir, name, child, &stat);
 }
 
 static bool hostfs_revalidate(struct inode *dir, const char *name, struct inode *child) {
@@ -476,10 +484,11 @@ static int hostfs_removexattr(struct inode *inode, const char *name) {
     .setxattr = hostfs_setxattr, .listxattr = hostfs_listxattr, .removexattr = hostfs_removexattr, \
     .release = hostfs_inode_release
 #define HOSTFS_DIRECTORY_OPS                                                                       \
-    HOSTFS_COMMON_OPS, .lookup = hostfs_lookup, .create = hostfs_create, .mkdir = hostfs_mkdir,    \
-                       .mknod = hostfs_mknod, .symlink = hostfs_symlink, .link = hostfs_link,      \
-                       .unlink = hostfs_unlink, .rmdir = hostfs_rmdir, .rename = hostfs_rename,    \
-                       .tmpfile = hostfs_tmpfile, .open = hostfs_open
+    HOSTFS_COMMON_OPS, .lookup = hostfs_lookup, .lookup_stat = hostfs_lookup_stat,                 \
+                       .create = hostfs_create, .mkdir = hostfs_mkdir, .mknod = hostfs_mknod,      \
+                       .symlink = hostfs_symlink, .link = hostfs_link, .unlink = hostfs_unlink,    \
+                       .rmdir = hostfs_rmdir, .rename = hostfs_rename, .tmpfile = hostfs_tmpfile,  \
+                       .open = hostfs_open
 
 static const struct inode_ops directory_ops = {HOSTFS_DIRECTORY_OPS};
 static const struct inode_ops shared_directory_ops = {HOSTFS_DIRECTORY_OPS,

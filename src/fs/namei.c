@@ -230,6 +230,8 @@ int walk_step(struct nameidata *nd, struct dentry *child, bool follow) {
 /* The last component of a walk that creates nothing. */
 int walk_last(struct nameidata *nd, bool follow) {
     struct dentry *child;
+    struct kstat stat;
+    bool known;
     int error;
 
     if (nd->last_type != LAST_NORMAL) {
@@ -239,11 +241,15 @@ int walk_last(struct nameidata *nd, bool follow) {
     if (error != WALK_UNKNOWN) {
         return error;
     }
-    error = dentry_lookup(nd->path.dentry, nd->last, &child);
+    error = dentry_lookup_stat(nd->path.dentry, nd->last, &child, &stat, &known);
     if (error) {
         return error;
     }
     error = walk_step(nd, child, follow || nd->trailing_slash);
+    if (!error && known && nd->path.dentry == child) {
+        nd->stat = stat;
+        nd->stat_known = true;
+    }
     dentry_put(child);
     return error;
 }

@@ -241,10 +241,10 @@ static int overlay_removexattr(struct inode *inode, const char *name) {
     .removexattr = overlay_removexattr, .release = overlay_inode_release
 #define OVERLAY_DIRECTORY_OPS                                                                      \
     OVERLAY_COMMON_OPS,                                                                            \
-        .lookup = overlay_lookup, .create = overlay_create, .mkdir = overlay_mkdir,                \
-        .mknod = overlay_mknod, .symlink = overlay_symlink, .link = overlay_link,                  \
-        .unlink = overlay_unlink, .rmdir = overlay_rmdir, .rename = overlay_rename,                \
-        .tmpfile = overlay_tmpfile, .open = overlay_open_directory
+        .lookup = overlay_lookup, .lookup_stat = overlay_lookup_stat, .create = overlay_create,    \
+        .mkdir = overlay_mkdir, .mknod = overlay_mknod, .symlink = overlay_symlink,                \
+        .link = overlay_link, .unlink = overlay_unlink, .rmdir = overlay_rmdir,                    \
+        .rename = overlay_rename, .tmpfile = overlay_tmpfile, .open = overlay_open_directory
 
 static const struct inode_ops directory_ops = {OVERLAY_DIRECTORY_OPS};
 static const struct inode_ops shared_directory_ops = {OVERLAY_DIRECTORY_OPS,

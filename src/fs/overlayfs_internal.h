@@ -100,6 +100,8 @@ int MUST_CHECK overlay_open_lower(struct inode *inode, int flags, const struct c
 
 /* overlayfs_names.c */
 int overlay_lookup(struct inode *dir, const char *name, struct inode **child);
+int overlay_lookup_stat(struct inode *dir, const char *name, struct inode **child,
+                        struct kstat *stat);
 bool overlay_revalidate(struct inode *dir, const char *name, struct inode *child);
 bool overlay_confirm(struct inode *dir, const char *path, struct inode *child, struct kstat *stat);
 int overlay_create(struct inode *dir, const char *name, mode_t mode,

@@ -13,18 +13,29 @@
 
 /* ---- looking up ---- */
 
-static int real_lookup(struct inode *dir, const char *name, struct inode **found) {
+/* stat NULL: not wanted; else filled where *known. */
+static int real_lookup_stat(struct inode *dir, const char *name, struct inode **found,
+                            struct kstat *stat, bool *known) {
     bool locked = !dir->ops->lookup_unlocked;
     int error;
 
     if (locked) {
         lock_acquire(&dir->lock);
     }
-    error = dir->ops->lookup(dir, name, found);
+    if (stat && dir->ops->lookup_stat) {
+        error = dir->ops->lookup_stat(dir, name, found, stat);
+        *known = !error;
+    } else {
+        error = dir->ops->lookup(dir, name, found);
+    }
     if (locked) {
         lock_release(&dir->lock);
     }
     return error;
+}
+
+static int real_lookup(struct inode *dir, const char *name, struct inode **found) {
+    return real_lookup_stat(dir, name, found, NULL, NULL);
 }
 
 int overlay_upper_lookup(struct inode *upper_dir, const char *name, struct inode **found) {
@@ -37,7 +48,8 @@ int overlay_upper_lookup(struct inode *upper_dir, const char *name, struct inode
     return error;
 }
 
-int overlay_lookup(struct inode *dir, const char *name, struct inode **child) {
+static int lookup(struct inode *dir, const char *name, struct inode **child, struct kstat *stat,
+                  bool *known) {
     struct overlay_node *node = overlay_node(dir);
     struct inode *found CLEANUP(inode_put) = NULL;
     struct inode *inode;
@@ -52,7 +64,7 @@ int overlay_lookup(struct inode *dir, const char *name, struct inode **child) {
         }
         inode = overlay_inode_get(dir->sb, NULL, found);
     } else {
-        error = node->lower ? real_lookup(node->lower, name, &found) : -ENOENT;
+        error = node->lower ? real_lookup_stat(node->lower, name, &found, stat, known) : -ENOENT;
         if (error) {
             return error;
         }
@@ -66,6 +78,29 @@ int overlay_lookup(struct inode *dir, const char *name, struct inode **child) {
     }
     *child = inode;
     return 0;
+}
+
+int overlay_lookup(struct inode *dir, const char *name, struct inode **child) {
+    return lookup(dir, name, child, NULL, NULL);
+}
+
+int overlay_lookup_stat(struct inode *dir, const char *name, struct inode **child,
+                        struct kstat *stat) {
+    bool known = false;
+    int error = lookup(dir, name, child, stat, &known);
+
+    if (error) {
+        return error;
+    }
+    if (known && !overlay_upper(*child)) {
+        overlay_show(*child, NULL, stat);
+        return 0;
+    }
+    error = overlay_getattr(*child, stat);
+    if (error) {
+        inode_put(STEAL(*child));
+    }
+    return error;
 }
 
 /* Only a name that comes from a lower file system with other writers can change behind us. */

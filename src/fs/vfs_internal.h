@@ -51,6 +51,9 @@ struct dentry *dentry_new_tmpfile(struct dentry *parent, struct inode *inode);
  * lock where the file system wants that; _locked: the caller holds it.
  */
 int MUST_CHECK dentry_lookup(struct dentry *parent, const char *name, struct dentry **child);
+/* dentry_lookup(); *known: the attributes came with it. */
+int MUST_CHECK dentry_lookup_stat(struct dentry *parent, const char *name, struct dentry **child,
+                                  struct kstat *stat, bool *known);
 int MUST_CHECK dentry_lookup_locked(struct dentry *parent, const char *name, struct dentry **child);
 /* What the table says, unconfirmed; owned; its inode is NULL for an "absent" entry. NULL: nothing.
  */

@@ -533,6 +533,59 @@ static void test_races(void **state) {
     host_finish(&t);
 }
 
+static void *rename_in_guest(void *arg) {
+    struct swapper *swapper = arg;
+    struct walk *walk = &swapper->t->v.walk;
+
+    while (!swapper->stop) {
+        assert_int_equal(vfs_rename(walk, "/d", walk, "/e", 0), 0);
+        assert_int_equal(vfs_rename(walk, "/e/f", walk, "/e/g", 0), 0);
+        assert_int_equal(vfs_rename(walk, "/e", walk, "/d", 0), 0);
+        assert_int_equal(vfs_rename(walk, "/d/g", walk, "/d/f", 0), 0);
+    }
+    return NULL;
+}
+
+/* Guest threads rename what others walk over: a name is there or not, and it is that file. */
+static void test_guest_renames(void **state) {
+    static const char *const names[] = {"/d/f", "/e/f", "/e/g", "/d/g", "/d/../d/f", "/e"};
+    struct host_test t;
+    struct swapper swapper = {.t = &t};
+    struct stat dir, inside;
+    pthread_t thread;
+    int found = 0;
+
+    host_start(&t, false);
+    assert_int_equal(fstatat(t.in, "d", &dir, 0), 0);
+    assert_int_equal(fstatat(t.in, "d/f", &inside, 0), 0);
+    assert_int_equal(pthread_create(&thread, NULL, rename_in_guest, &swapper), 0);
+    for (int i = 0; i < 6000; i++) {
+        const char *name = names[i % 6];
+        struct kstat stat;
+        struct path path;
+        struct file *file;
+        int error = path_lookup_stat(&t.v.walk, name, 0, &path, &stat);
+
+        assert_true(error == 0 || error == -ENOENT);
+        if (!error) {
+            assert_int_equal(stat.ino, name[2] ? inside.st_ino : dir.st_ino);
+            path_put(&path);
+            found++;
+        }
+        error = vfs_open(&t.v.walk, name, O_RDONLY, 0, 0, &file);
+        assert_true(error == 0 || error == -ENOENT);
+        if (!error) {
+            assert_int_equal(inode_getattr(file->inode, &stat), 0);
+            assert_int_equal(stat.ino, name[2] ? inside.st_ino : dir.st_ino);
+            file_put(file);
+        }
+    }
+    swapper.stop = true;
+    pthread_join(thread, NULL);
+    assert_true(found > 0);
+    host_finish(&t);
+}
+
 static void *move_away(void *arg) {
     struct swapper *swapper = arg;
 
@@ -577,6 +630,7 @@ int main(void) {
         cmocka_unit_test(test_mirror),        cmocka_unit_test(test_mirror_overlay),
         cmocka_unit_test(test_exclusive),     cmocka_unit_test(test_parent_moved),
         cmocka_unit_test(test_races),         cmocka_unit_test(test_moved_out),
+        cmocka_unit_test(test_guest_renames),
     };
 
     if (cmocka_run_group_tests_name("plain", tests, NULL, NULL)) {
