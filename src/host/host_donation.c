@@ -52,10 +52,9 @@ void host_donation_end(struct host_process *process) {
     host_aspace_put(aspace);
 }
 
-/* The process's table, made on first use; NULL: none is left. */
+/* The process's table, made on first use; NULL: none is left. Its threads take turns: see
+ * host_thread_use_table(). */
 static struct slot_fd *process_table(struct host_process *process, struct host_aspace *aspace) {
-    LOCK_GUARD(&process->lock);
-
     if (!process->table) {
         process->table = table_allocate(aspace);
         if (process->table) {
@@ -128,7 +127,6 @@ int host_thread_give_fd(struct host_thread *thread, int fd) {
     if (number < 0 && number >= -MAX_ERRNO) {
         return (int)number;
     }
-    /* 0 is its control socket. */
     return number > 0 && number <= (int64_t)SLOT_FD_NUMBER ? (int)number : -EBADF;
 }
 

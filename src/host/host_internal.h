@@ -41,7 +41,7 @@ struct host_process {
     struct poller_watch watch;
     struct poller_timer deadline;     /* see host_process_kill_by() */
     bool deadline_set;                /* guarded by lock */
-    struct host_aspace *table_aspace; /* owned; guarded by lock, set once */
+    struct host_aspace *table_aspace; /* owned; set once, with table */
     struct slot_fd *table;            /* its descriptor table there; set once; NULL: none */
     _Atomic uint32_t table_top;       /* no entry from here on was ever used */
     const void *table_owner;          /* guarded by lock: who says what is in it */

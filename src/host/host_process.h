@@ -199,7 +199,8 @@ void host_yield(void);
 bool host_process_claim_table(struct host_process *process, const void *owner);
 bool host_process_owns(struct host_process *process, const void *owner);
 void host_process_disown(struct host_process *process, const void *owner);
-/* The own kernel thread: who answers for the table that its thread looks at; NULL: none. */
+/* The own kernel thread: who answers for the table that its thread looks at, and whether it may
+ * look. Callers take turns: they hold the donation lock (fs/donation.c). */
 void host_thread_use_table(struct host_thread *thread, const void *owner, bool use);
 const void *host_thread_table_owner(const struct host_thread *thread);
 /* Sends a descriptor (borrowed) to the guest and has it received: its number, -errno. The caller
