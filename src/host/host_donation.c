@@ -298,3 +298,13 @@ bool host_thread_sleeps(struct host_thread *thread) {
     at = strrchr(text, ')');
     return at && at[1] == ' ' && at[2] == 'S';
 }
+
+void host_thread_direct_io(struct host_thread *thread, uint64_t counts[4]) {
+    for (int i = 0; i < 4; i++) {
+        uint64_t now =
+            thread->mock ? 0 : __atomic_load_n(&thread->slot->direct_io[i], __ATOMIC_RELAXED);
+
+        counts[i] = now - thread->direct_io[i];
+        thread->direct_io[i] = now;
+    }
+}

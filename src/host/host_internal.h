@@ -79,6 +79,7 @@ struct host_thread {
     /* own kernel thread only */
     const void *table_owner; /* host_thread_table_owner() */
     uint64_t direct_done;
+    uint64_t direct_io[4]; /* guarded by its task's lock: how much of it was told */
     struct user_regs regs;
     bool regs_changed;
     bool call_sleeps;                /* the ordered host calls end with one that may block */

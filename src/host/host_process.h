@@ -221,6 +221,9 @@ void host_thread_close_fds(struct host_thread *thread, const int *numbers, size_
 size_t host_process_closing(struct host_process *process, int *numbers, size_t room);
 /* Is it asleep in a call that its stub makes by itself? For figures. */
 bool host_thread_sleeps(struct host_thread *thread);
+/* Bytes read and written, reads and writes that its stub has made by itself since this was last
+ * asked: the guest's word, for figures. Callers take turns. */
+void host_thread_direct_io(struct host_thread *thread, uint64_t counts[4]);
 /* How much of the reported write the stub has done by itself. */
 uint64_t host_thread_direct_done(const struct host_thread *thread);
 

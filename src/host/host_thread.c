@@ -36,6 +36,7 @@ struct host_thread *host_thread_new(struct host_process *process, struct host_as
     if (thread->slot) {
         host_aspace_public(aspace, index)->table = 0; /* of the slot's thread before */
         thread->slot->direct = thread->slot->close_count = 0;
+        memset(thread->slot->direct_io, 0, sizeof(thread->slot->direct_io));
     }
     pthread_mutex_init(&thread->start_mutex, NULL);
     list_init(&thread->process_link);

@@ -189,6 +189,9 @@ struct slot {
     int32_t clone_ctx_fd, clone_sock_fd;
     int64_t clone_result; /* tid or -errno */
     uint64_t direct_done; /* SLOT_EVENT_SYSCALL, a write: so many bytes are written already */
+    /* Bytes read and written, reads and writes that the stub has made by itself: figures for
+     * /proc/PID/io and nothing else. */
+    uint64_t direct_io[4];
     /* Before it resumes, the stub closes these. */
     uint32_t close_count;
     int32_t close_fds[SLOT_MAX_CLOSES];

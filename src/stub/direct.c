@@ -105,6 +105,12 @@ int direct_call(struct stub_thread *thread, long number, const uint64_t args[6],
         slot->direct_done = (uint64_t)value;
         done = 0;
     }
+    if (done && number != SYS_lseek) {
+        int write = rights & SLOT_FD_WRITE ? 1 : 0;
+
+        slot->direct_io[write] += (uint64_t)value;
+        slot->direct_io[2 + write]++;
+    }
     if (done && look(entry) != word) {
         thread->kicked = 1; /* what was closed meanwhile has waited for us */
     }

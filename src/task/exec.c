@@ -176,6 +176,7 @@ static int exec_change_process(struct exec *exec) {
     fd_table_leave_process(current->files);
     {
         LOCK_GUARD(&current->lock);
+        task_fold_io_locked(current);
         current->thread = STEAL(exec->thread);
         current->mm = STEAL(exec->mm);
     }

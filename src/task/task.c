@@ -333,6 +333,7 @@ void task_drop_running(struct task *task) {
     struct fs_context *fs;
 
     lock_acquire(&task->lock);
+    task_fold_io_locked(task);
     thread = STEAL(task->thread);
     files = STEAL(task->files);
     mm = STEAL(task->mm);

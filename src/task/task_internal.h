@@ -96,6 +96,9 @@ void task_drop_running(struct task *task);
 /* Out of the pid table and the kernel's list. pids_lock held for writing. */
 void task_leave_table_locked(struct task *task);
 
+/* Counts what its stub read and wrote by itself. task->lock held; before it loses its host thread.
+ */
+void task_fold_io_locked(struct task *task);
 /* Tells the task's stub its ids. pids_lock held. */
 void task_publish_locked(struct task *task);
 /* The same without the lock: after the task's credentials or its host thread have changed. */

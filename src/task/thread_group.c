@@ -236,8 +236,28 @@ static void io_add(struct io_counts *to, struct task *task) {
     to->writes += atomic_load_explicit(&task->io_writes, memory_order_relaxed);
 }
 
+void task_fold_io_locked(struct task *task) {
+    uint64_t counts[4];
+
+    if (!task->thread) {
+        return;
+    }
+    host_thread_direct_io(task->thread, counts);
+    atomic_fetch_add(&task->io_read_bytes, counts[0]);
+    atomic_fetch_add(&task->io_written_bytes, counts[1]);
+    atomic_fetch_add(&task->io_reads, counts[2]);
+    atomic_fetch_add(&task->io_writes, counts[3]);
+}
+
+static void fold_io(struct task *task) {
+    LOCK_GUARD(&task->lock);
+
+    task_fold_io_locked(task);
+}
+
 void task_io(struct task *task, struct io_counts *io) {
     memset(io, 0, sizeof(*io));
+    fold_io(task);
     io_add(io, task);
 }
 
@@ -247,6 +267,7 @@ void thread_group_io(struct thread_group *group, struct io_counts *io) {
 
     *io = group->dead_io;
     list_for_each_entry (task, &group->tasks, group_link) {
+        fold_io(task);
         io_add(io, task);
     }
 }
