@@ -209,7 +209,15 @@ int walk_symlink(struct nameidata *nd, struct inode *link) {
 
 int walk_step(struct nameidata *nd, struct dentry *child, bool follow) {
     struct path next = {nd->path.mount, child};
+    struct dentry *old = nd->path.dentry;
 
+    if (!atomic_load_explicit(&child->mounted, memory_order_acquire) &&
+        !(follow && S_ISLNK(child->inode->type))) {
+        nd->path.dentry = dentry_get(child);
+        dentry_put(old);
+        walk_settle(nd);
+        return 0;
+    }
     path_get(&next);
     if (path_follow_mounts(&next) && (nd->flags & LOOKUP_NO_XDEV)) {
         path_put(&next);
@@ -230,7 +238,7 @@ int walk_step(struct nameidata *nd, struct dentry *child, bool follow) {
 /* The last component of a walk that creates nothing. */
 int walk_last(struct nameidata *nd, bool follow) {
     struct dentry *child;
-    struct kstat stat;
+    struct kstat stat UNINITIALIZED;
     bool known;
     int error;
 
@@ -300,7 +308,7 @@ int walk_parent(struct nameidata *nd) {
 
 static int lookup_once(const struct walk *walk, const char *name, unsigned flags, struct path *path,
                        struct kstat *stat) {
-    struct nameidata nd CLEANUP(nameidata);
+    struct nameidata nd CLEANUP(nameidata) UNINITIALIZED;
     int error = nameidata_init(&nd, walk, name, flags);
 
     if (error) {

@@ -256,7 +256,7 @@ static bool open_confirms(const struct nameidata *nd, const struct open_how_kern
 
 static int walk_and_open(const struct walk *walk, const char *name, unsigned lookup_flags,
                          struct open_how_kernel *how, struct file **file) {
-    struct nameidata nd CLEANUP(nameidata);
+    struct nameidata nd CLEANUP(nameidata) UNINITIALIZED;
     struct open_name opening;
     int error = nameidata_init(&nd, walk, name, lookup_flags);
 

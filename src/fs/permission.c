@@ -33,7 +33,7 @@ int generic_permission(const struct kstat *stat, int mask, const struct credenti
 }
 
 int inode_permission(struct inode *inode, int mask, const struct credentials *creds) {
-    struct kstat stat;
+    struct kstat stat UNINITIALIZED;
     int error;
 
     if (inode->ops && inode->ops->permission) {
