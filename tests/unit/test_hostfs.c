@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/openat2.h>
 #include <pthread.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -40,7 +42,8 @@ static const char *read_host(int dir, const char *name) {
 
 /* The tests run twice: with a plain descriptor, a step at a time; and with a tree in which the host
  * follows no symlinks, as the kernel process has it. */
-static bool as_tree, under_overlay;
+static bool as_tree, under_overlay, as_user;
+#define USER 1234
 
 static int use_tree(void **state) {
     as_tree = true;
@@ -278,17 +281,31 @@ static void change_host(struct host_test *t, unsigned *seed) {
     }
 }
 
-/* As in a chroot(2) to the directory. */
-static int host_stat(struct host_test *t, const char *path, bool follow, struct stat *stat) {
-    struct open_how how = {.flags = (uint64_t)(O_PATH | (follow ? 0 : O_NOFOLLOW)),
-                           .resolve = RESOLVE_IN_ROOT};
+/* As in a chroot(2) to the directory, by the guest's user. */
+static int host_open(struct host_test *t, const char *path, int flags) {
+    struct open_how how = {.flags = (uint64_t)(unsigned)flags, .resolve = RESOLVE_IN_ROOT};
     int fd;
 
+    if (as_user) { /* from root's to another, and the powers over files go with it */
+        (void)setfsgid(USER);
+        (void)setfsuid(USER);
+    }
     do { /* EAGAIN: anything was renamed anywhere on the host */
         fd = (int)syscall(SYS_openat2, t->in, path, &how, sizeof(how));
     } while (fd < 0 && errno == EAGAIN);
+    fd = fd < 0 ? -errno : fd;
+    if (as_user) {
+        (void)setfsuid(0);
+        (void)setfsgid(0);
+    }
+    return fd;
+}
+
+static int host_stat(struct host_test *t, const char *path, bool follow, struct stat *stat) {
+    int fd = host_open(t, path, O_PATH | (follow ? 0 : O_NOFOLLOW));
+
     if (fd < 0) {
-        return -errno;
+        return fd;
     }
     assert_int_equal(fstat(fd, stat), 0);
     close(fd);
@@ -312,7 +329,14 @@ static void compare(struct host_test *t, const char *path, bool follow) {
         path_put(&found);
     }
     if (!error && follow && !S_ISLNK(host.st_mode)) {
-        assert_int_equal(vfs_open(&t->v.walk, path, O_RDONLY, 0, 0, &file), 0);
+        int fd = host_open(t, path, O_RDONLY);
+
+        error = vfs_open(&t->v.walk, path, O_RDONLY, 0, 0, &file);
+        assert_int_equal(error, MIN(fd, 0));
+        if (error) {
+            return;
+        }
+        close(fd);
         assert_int_equal(inode_getattr(file->inode, &stat), 0);
         assert_int_equal(stat.ino, host.st_ino);
         file_put(file);
@@ -345,10 +369,17 @@ static void test_mirror(void **state) {
     unsigned seed = 1;
     char path[64];
 
-    host_start(&t, under_overlay);
+    host_start(&t, under_overlay || as_user);
+    if (as_user) {
+        vfs_test_become(&t.v, USER);
+    }
     for (int i = 0; i < 10000; i++) {
         change_host(&t, &seed);
-        if (i % 5 == 0 && !under_overlay) {
+        if (as_user) {
+            random_path(&seed, path, false);
+            (void)!fchmodat(t.in, path, random_below(&seed, 01000) | 0444, 0);
+        }
+        if (i % 5 == 0 && !under_overlay && !as_user) {
             change_guest(&t, &seed);
         }
         for (int j = 0; j < 3; j++) {
@@ -363,6 +394,18 @@ static void test_mirror_overlay(void **state) {
     under_overlay = true;
     test_mirror(state);
     under_overlay = false;
+}
+
+/* By a user whom the modes of the directories keep out of some. */
+static void test_mirror_user(void **state) {
+    if (geteuid() != 0) {
+        skip(); /* only root can ask the host as somebody else */
+    }
+    assert_int_equal(setgroups(0, NULL), 0);
+    as_user = true;
+    test_mirror(state);
+    test_mirror_overlay(state);
+    as_user = false;
 }
 
 /* Nobody changes the tree, so it is not asked: what we change behind its back is not seen. */
@@ -628,9 +671,9 @@ int main(void) {
         cmocka_unit_test(test_reading),       cmocka_unit_test(test_changing),
         cmocka_unit_test(test_others_change), cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_mirror),        cmocka_unit_test(test_mirror_overlay),
-        cmocka_unit_test(test_exclusive),     cmocka_unit_test(test_parent_moved),
-        cmocka_unit_test(test_races),         cmocka_unit_test(test_moved_out),
-        cmocka_unit_test(test_guest_renames),
+        cmocka_unit_test(test_exclusive),     cmocka_unit_test(test_mirror_user),
+        cmocka_unit_test(test_parent_moved),  cmocka_unit_test(test_races),
+        cmocka_unit_test(test_moved_out),     cmocka_unit_test(test_guest_renames),
     };
 
     if (cmocka_run_group_tests_name("plain", tests, NULL, NULL)) {
