@@ -68,14 +68,17 @@ int host_thread_ensure_started(struct host_thread *thread) {
         if (atomic_load(&thread->tid) == 0) {
             result = identify_process(thread);
         }
-        while (result == 0 && atomic_load(turn) == SLOT_GUEST) {
-            host_futex_wait(turn, SLOT_GUEST);
+        if (result == 0) {
+            turn_await_first(thread);
         }
         if (result == 0 && atomic_load(turn) != SLOT_KERNEL) {
             result = -ESRCH;
         }
         if (result == 0) {
-            atomic_store_explicit(&thread->started, true, memory_order_release);
+            atomic_store(&thread->started, true);
+            if (atomic_load(&thread->kick_wanted)) {
+                host_thread_send_kick(thread); /* it came too early: see host_thread_kick() */
+            }
         } else {
             atomic_store(&thread->dead, true);
         }

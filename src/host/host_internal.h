@@ -62,14 +62,17 @@ struct host_thread {
     _Atomic pid_t tid;             /* 0: not yet known */
     pthread_mutex_t start_mutex;   /* held while somebody waits for the start */
     _Atomic bool started;
-    bool leader; /* the first thread of its process; immutable */
+    _Atomic bool kick_wanted; /* was kicked before it could be sent a signal */
+    bool leader;              /* the first thread of its process; immutable */
     _Atomic bool dead;
     _Atomic int clone_expected; /* the notifier may let one clone with clone_flags pass */
     uint64_t clone_flags;
     /* pairing.c */
-    int cpu;                  /* where both threads belong, by its index; -1: anywhere */
-    int kernel_cpu;           /* where they were last pinned */
-    int running_cpu, crowded; /* own kernel thread only */
+    _Atomic int cpu;          /* the core that both threads belong to, by its index; -1: anywhere */
+    int kernel_cpu;           /* where the own kernel thread was last pinned for it */
+    _Atomic int move_to;      /* the event thread wants it there at its next turn; -1: nowhere */
+    _Atomic uint32_t user_at; /* the core, plus one, where it is counted while its guest has the
+                                 turn; 0: it has not, or the tick has given it up */
     _Atomic bool in_user, unpinned;
     _Atomic uint32_t turns; /* how often the guest was let run */
     uint32_t tick_turns;    /* event thread only */
@@ -132,7 +135,8 @@ struct host_thread *host_thread_new(struct host_process *process, struct host_as
 int MUST_CHECK host_thread_hand_over(struct host_thread *thread, enum slot_command command);
 /* Waits until a new host thread has reported itself. */
 int MUST_CHECK host_thread_ensure_started(struct host_thread *thread);
-void host_thread_mark_dead(struct host_thread *thread);
+/* Any thread, once it has started. */
+void host_thread_send_kick(struct host_thread *thread);
 
 /* host_job.c */
 /* With zygote_mutex held: starts the notifier with the first guest, so that it is born in the jail
@@ -168,10 +172,22 @@ void zygote_main(const struct zygote_setup *setup, struct zygote_report *report)
 /* filter.c */
 int MUST_CHECK filter_install(uint64_t stub_base, bool death_signal, int *listener_fd);
 
-/* pairing.c */
+/* turn.c: -ESRCH: the host thread is gone. */
+int MUST_CHECK turn_give(struct host_thread *thread);
+int MUST_CHECK turn_await(struct host_thread *thread);
+/* A new thread has no turn to give back yet: waits until `turn` is no more the guest's. */
+void turn_await_first(struct host_thread *thread);
+void turn_mark_dead(struct host_thread *thread);
+
+/* pairing.c: where the two threads of a task run. */
 void pairing_assign(struct host_thread *thread, const struct host_thread *near);
 void pairing_enter(struct host_thread *thread, bool sleeps);
-void pairing_leave(struct host_thread *thread);
+void pairing_leave(struct host_thread *thread, bool sleeps);
+
+/* The processor's time stamp: the same on all cores, at a steady rate. */
+static inline uint64_t cycles(void) {
+    return __builtin_ia32_rdtsc();
+}
 
 /* host_futex.c */
 void host_futex_wake(_Atomic uint32_t *word, int count);

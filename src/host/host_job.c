@@ -236,6 +236,7 @@ static pid_t fork_zygote(const struct zygote_setup *wanted, struct zygote_report
 static int zygote_wait(struct host_thread *zygote, const struct zygote_report *report) {
     _Atomic uint32_t *turn = (_Atomic uint32_t *)&zygote->slot->turn;
 
+    __atomic_store_n(&zygote->slot->kernel_sleeps, 1, __ATOMIC_SEQ_CST);
     while (atomic_load(turn) == SLOT_GUEST) {
         struct timespec slice = {0, 20000000};
         int state = atomic_load(&report->state);
@@ -251,6 +252,7 @@ static int zygote_wait(struct host_thread *zygote, const struct zygote_report *r
         }
         syscall(SYS_futex, turn, 0 /* FUTEX_WAIT */, SLOT_GUEST, &slice, NULL, 0);
     }
+    __atomic_store_n(&zygote->slot->kernel_sleeps, 0, __ATOMIC_RELAXED);
     zygote->started = true;
     return 0;
 }

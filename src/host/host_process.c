@@ -151,7 +151,7 @@ static void process_exited(void *arg, uint32_t events) {
     lock_acquire(&process->lock);
     process->exited = true;
     list_for_each_entry (thread, &process->threads, process_link) {
-        host_thread_mark_dead(thread);
+        turn_mark_dead(thread);
     }
     take_on_exit(process, &on_exit, &on_exit_arg);
     lock_release(&process->lock);

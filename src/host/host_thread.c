@@ -31,7 +31,7 @@ struct host_thread *host_thread_new(struct host_process *process, struct host_as
     thread->aspace = host_aspace_get(aspace);
     thread->index = index;
     thread->leader = leader;
-    thread->cpu = thread->kernel_cpu = -1;
+    thread->cpu = thread->kernel_cpu = thread->move_to = -1;
     thread->slot = aspace->mock ? NULL : host_aspace_slot(aspace, index);
     if (thread->slot) {
         host_aspace_public(aspace, index)->table = 0; /* of the slot's thread before */
@@ -118,40 +118,6 @@ struct host_aspace *host_thread_aspace(const struct host_thread *thread) {
     return thread->aspace;
 }
 
-static _Atomic uint32_t *turn_of(const struct host_thread *thread) {
-    return (_Atomic uint32_t *)&thread->slot->turn;
-}
-
-/* Any thread: the host thread is no more; whoever waits for it shall see that. */
-void host_thread_mark_dead(struct host_thread *thread) {
-    atomic_store(&thread->dead, true);
-    if (thread->slot) {
-        atomic_store(turn_of(thread), SLOT_DEAD);
-        host_futex_wake(turn_of(thread), INT32_MAX);
-    }
-}
-
-/* Sleeps until the turn is the kernel's. The value can be anything: only KERNEL and DEAD mean
- * something. */
-static int wait_for_turn(struct host_thread *thread) {
-    for (;;) {
-        uint32_t turn = atomic_load_explicit(turn_of(thread), memory_order_acquire);
-
-        if (atomic_load(&thread->dead)) {
-            return -ESRCH;
-        }
-        if (turn == SLOT_KERNEL) {
-            return 0;
-        }
-        if (turn == SLOT_DEAD) {
-            /* The host cleared the word: the thread has exited (or lies, and is treated so). */
-            atomic_store(&thread->dead, true);
-            return -ESRCH;
-        }
-        host_futex_wait(turn_of(thread), turn);
-    }
-}
-
 static uint32_t fetch32(const uint32_t *field) {
     return __atomic_load_n(field, __ATOMIC_RELAXED);
 }
@@ -172,7 +138,7 @@ static void fetch_regs(struct host_thread *thread) {
 }
 
 int host_thread_hand_over(struct host_thread *thread, enum slot_command command) {
-    uint32_t expected = SLOT_KERNEL;
+    bool sleeps = command == SLOT_CALLS && thread->call_sleeps;
     int result;
 
     lock_assert_none_held();
@@ -180,23 +146,21 @@ int host_thread_hand_over(struct host_thread *thread, enum slot_command command)
     if (result) {
         return result;
     }
-    pairing_enter(thread, command == SLOT_CALLS && thread->call_sleeps);
+    pairing_enter(thread, sleeps);
+    /* Before the turn is given: host_donation.c takes one that is not there for one that will look
+     * at its table again. */
+    atomic_store_explicit(&thread->in_user, !sleeps, memory_order_relaxed);
     thread->slot->command = command;
-    if (atomic_load(&thread->dead) ||
-        !atomic_compare_exchange_strong(turn_of(thread), &expected, SLOT_GUEST)) {
-        atomic_store(&thread->dead, true);
-        pairing_leave(thread);
-        return -ESRCH;
+    result = turn_give(thread);
+    if (result == 0 && command != SLOT_EXIT_THREAD) {
+        result = turn_await(thread);
     }
-    host_futex_wake(turn_of(thread), 1);
-    if (command != SLOT_EXIT_THREAD) {
-        result = wait_for_turn(thread);
+    atomic_store_explicit(&thread->in_user, false, memory_order_relaxed);
+    pairing_leave(thread, sleeps);
+    if (result || command == SLOT_EXIT_THREAD) {
+        return result;
     }
-    pairing_leave(thread);
-    if (command == SLOT_EXIT_THREAD) {
-        return 0;
-    }
-    return result ? result : (int)(fetch32(&thread->slot->event) & 0xff);
+    return (int)(fetch32(&thread->slot->event) & 0xff);
 }
 
 /* The first error of the deferred calls, which have been made as far as that. */
@@ -391,12 +355,33 @@ uint64_t host_thread_bounce(struct host_thread *thread, const void *data, size_t
            offsetof(struct slot, bounce);
 }
 
+/*
+ * A kick is not lost. The caller has set task->work before; the task's kernel thread looks at that
+ * flag after every event, before it lets the guest run again. What if it looked just before? The
+ * guest's thread is then
+ *  - not started: the kick is kept in kick_wanted. It is set before `started` is looked at here,
+ *    and looked at after `started` is set (host_thread_ensure_started), so one of the two sends it;
+ *  - in the stub, where the signal is blocked: it stays pending until the stub returns to the guest
+ *    and arrives there at once (SLOT_EVENT_KICK), or until it is let in for a host call that may
+ *    block, which it ends or keeps from beginning (stub_blocking_call);
+ *  - in the guest, or trapped from there: it arrives now, or behind the event that is being
+ *    reported, as above.
+ * `kicked` in the stub is forgotten with every event: rightly so, since the look at task->work that
+ * follows the event comes after the kick. A guest that blocks the signal by a forged frame loses
+ * only its own promptness: at its next call the flag is seen.
+ */
 void host_thread_kick(struct host_thread *thread) {
-    pid_t tid = atomic_load(&thread->tid);
-
-    if (tid != 0 && !atomic_load(&thread->dead)) {
-        syscall(SYS_tgkill, thread->process->pid, tid, STUB_KICK_SIGNAL);
+    if (thread->mock) {
+        return;
     }
+    atomic_store(&thread->kick_wanted, true);
+    if (atomic_load(&thread->started) && !atomic_load(&thread->dead)) {
+        host_thread_send_kick(thread);
+    }
+}
+
+void host_thread_send_kick(struct host_thread *thread) {
+    syscall(SYS_tgkill, thread->process->pid, atomic_load(&thread->tid), STUB_KICK_SIGNAL);
 }
 
 void host_thread_exit(struct host_thread *thread) {

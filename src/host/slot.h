@@ -157,6 +157,11 @@ struct slot_regs {
 
 struct slot {
     _Alignas(64) uint32_t turn; /* futex word of both directions */
+    /* Set by a side before it sleeps on `turn`: the other one wakes it only then. Whoever forges
+     * them is left asleep, or wakes in vain. */
+    uint32_t stub_sleeps, kernel_sleeps;
+    uint32_t spin;   /* kernel: how many cycles the stub may watch `turn` before it sleeps */
+    uint32_t torn;   /* stub: a hole in such a watch: somebody else wants this core */
     uint32_t work;   /* written by the kernel: the stub must not start a blocking direct call */
     uint32_t cpu;    /* where the stub ran when it reported */
     uint32_t direct; /* host number + 1 that the stub uses just now (see slot_fd); a futex word */

@@ -12,6 +12,7 @@
  * wait_queue_destroy(), which takes them off.
  */
 #include "host/wait.h"
+#include "host/pairing.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -33,6 +34,7 @@ static void waiter_set(struct waiter *waiter, uint32_t flag) {
     uint32_t old = atomic_fetch_or(&waiter->state, flag);
 
     if ((old & WAITER_SLEEPING) && !(old & flag)) {
+        pairing_wakes(waiter);
         (void)syscall(SYS_futex, &waiter->state, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
     }
 }
@@ -79,10 +81,12 @@ static int sleep_until(deadline_ns deadline, uint32_t heeded) {
         if (!atomic_compare_exchange_weak(&waiter->state, &state, state | WAITER_SLEEPING)) {
             continue;
         }
+        pairing_sleeps(waiter);
         long result = syscall(SYS_futex, &waiter->state, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG,
                               state | WAITER_SLEEPING, timeout, NULL, FUTEX_BITSET_MATCH_ANY);
         int error = result ? errno : 0;
 
+        pairing_woke(waiter);
         state = atomic_fetch_and(&waiter->state, ~WAITER_SLEEPING) & ~WAITER_SLEEPING;
         if (error == ETIMEDOUT && !(state & heeded)) {
             return -ETIMEDOUT;

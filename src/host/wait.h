@@ -27,6 +27,9 @@
 
 struct waiter {
     _Atomic uint32_t state; /* futex word: WAITER_WOKEN | WAITER_INTERRUPTED | WAITER_SLEEPING */
+    /* pairing.c: numbers of cores, one more each; 0: none */
+    _Atomic uint32_t idle_at;    /* its task belongs there, and is not counted as active */
+    _Atomic uint32_t woken_from; /* where the task that woke it belongs */
 };
 
 /* The calling kernel thread's waiter (thread-local; threads of unit tests have one too). */
@@ -40,6 +43,8 @@ void waiter_clear_interrupt(struct waiter *waiter);
 bool waiter_interrupted(const struct waiter *waiter);
 /* Is that thread asleep in wait_sleep() at this moment? */
 bool waiter_asleep(const struct waiter *waiter);
+/* The calling thread serves no task any more. */
+void wait_thread_ends(void);
 
 /* Nanoseconds of CLOCK_MONOTONIC; WAIT_FOREVER: no deadline. 0 is a time long past: look without
  * sleeping. */

@@ -338,6 +338,7 @@ static void *task_main(void *arg) {
     task_owner_release(&owner);
     rest_task_left(group->kernel);
     thread_group_put(group);
+    wait_thread_ends();
     return NULL;
 }
 
