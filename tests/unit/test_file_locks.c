@@ -133,7 +133,11 @@ static void *sleep_for_lock(void *arg) {
     struct sleeper *sleeper = arg;
 
     atomic_store(&sleeper->waiter, waiter_current());
-    sleeper->result = lock(sleeper->file, sleeper->owner, F_SETLKW, F_WRLCK, sleeper->start, 1);
+    do {
+        /* The one that closes the circle is refused: this one, when the other happens to be in the
+         * middle of its call. */
+        sleeper->result = lock(sleeper->file, sleeper->owner, F_SETLKW, F_WRLCK, sleeper->start, 1);
+    } while (sleeper->result == -EDEADLK);
     return NULL;
 }
 
