@@ -221,15 +221,19 @@ TEST(broken_pipe_kills) {
 }
 
 TEST(nonblocking_while_another_sleeps) {
-    int ends[2];
+    int ends[2], ready[2];
     char byte;
     pid_t pid;
 
     REQUIRE_OK(pipe(ends));
+    REQUIRE_OK(pipe(ready));
     warm_up(ends);
     pid = fork();
     REQUIRE_OK(pid);
     if (pid == 0) {
+        if (write(ready[1], "r", 1) != 1) {
+            _exit(4);
+        }
         /* Asleep in a read when the flag is set: it goes on sleeping; the next does not. */
         if (read(ends[0], &byte, 1) != 1) {
             _exit(1);
@@ -242,6 +246,7 @@ TEST(nonblocking_while_another_sleeps) {
         }
         _exit(0);
     }
+    CHECK_EQ(read(ready[0], &byte, 1), 1);
     wait_until_asleep(pid);
     CHECK_OK(fcntl(ends[0], F_SETFL, O_NONBLOCK));
     CHECK_ERR(read(ends[0], &byte, 1), EAGAIN);
@@ -256,6 +261,8 @@ TEST(nonblocking_while_another_sleeps) {
     CHECK_EQ(errno, EAGAIN);
     close(ends[0]);
     close(ends[1]);
+    close(ready[0]);
+    close(ready[1]);
 }
 
 TEST(poll_sees_what_comes) {
