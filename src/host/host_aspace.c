@@ -110,6 +110,11 @@ fail:;
     return ERR_PTR(error);
 }
 
+void host_aspace_touch(struct host_aspace *aspace) {
+    __atomic_store_n(&host_aspace_slot(aspace, 0)->turn, SLOT_DEAD, __ATOMIC_RELAXED);
+    __atomic_store_n(&host_aspace_public(aspace, 0)->flags, 0, __ATOMIC_RELAXED);
+}
+
 struct host_aspace *host_aspace_get(struct host_aspace *aspace) {
     ref_get(&aspace->ref);
     return aspace;

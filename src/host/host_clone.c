@@ -221,7 +221,7 @@ static int clone_copying(struct host_thread *parent, struct host_process *proces
     int64_t pid;
     int result;
 
-    aspace = host_aspace_new(parent->aspace->stub_base, parent->aspace, &guest_socket);
+    aspace = spares_take_aspace(process->job, parent == process->job->zygote, &guest_socket);
     if (IS_ERR(aspace)) {
         return (int)PTR_ERR(STEAL(aspace));
     }
@@ -235,13 +235,9 @@ static int clone_copying(struct host_thread *parent, struct host_process *proces
     if (result == 0) {
         inherit_state(thread, parent);
         expect_start(thread, false);
-        result = host_thread_send_fd(parent, aspace->context_fd);
-    }
-    if (result == 0) {
-        result = host_thread_send_fd(parent, aspace->public_fd);
-    }
-    if (result == 0) {
-        result = host_thread_send_fd(parent, guest_socket);
+        const int fds[] = {aspace->context_fd, aspace->public_fd, guest_socket};
+
+        result = host_thread_send_fds(parent, fds, ARRAY_SIZE(fds));
     }
     close(guest_socket);
     if (result) {
@@ -291,8 +287,25 @@ int host_process_clone(struct host_thread *parent, bool share_memory, bool set_t
     return result;
 }
 
-int host_process_create(struct host_job *job, struct host_process **process,
-                        struct host_aspace **aspace, struct host_thread **thread) {
+int host_process_make(struct host_job *job, struct host_process **process,
+                      struct host_aspace **aspace, struct host_thread **thread) {
+    int result;
+
+    pthread_mutex_lock(&job->zygote_mutex);
+    result = host_job_notifier_start_locked(job);
+    if (result == 0) {
+        result = host_process_clone(job->zygote, false, false, 0, process, aspace, thread);
+    }
+    pthread_mutex_unlock(&job->zygote_mutex);
+    if (result == 0) {
+        memset(&(*thread)->regs, 0, sizeof((*thread)->regs));
+    }
+    return result;
+}
+
+int host_process_create(struct host_job *job, const struct host_thread *near,
+                        struct host_process **process, struct host_aspace **aspace,
+                        struct host_thread **thread) {
     int result;
 
     if (job->mock) {
@@ -308,14 +321,12 @@ int host_process_create(struct host_job *job, struct host_process **process,
         *aspace = host_aspace_get((*thread)->aspace);
         return 0;
     }
-    pthread_mutex_lock(&job->zygote_mutex);
-    result = host_job_notifier_start_locked(job);
-    if (result == 0) {
-        result = host_process_clone(job->zygote, false, false, 0, process, aspace, thread);
+    result = 0;
+    if (!near || !spares_take_process(job, process, aspace, thread)) {
+        result = host_process_make(job, process, aspace, thread);
     }
-    pthread_mutex_unlock(&job->zygote_mutex);
-    if (result == 0) {
-        memset(&(*thread)->regs, 0, sizeof((*thread)->regs));
+    if (result == 0 && near) {
+        pairing_assign(*thread, near);
     }
     return result;
 }

@@ -92,6 +92,13 @@ struct host_thread {
     uint64_t fpstate, fpstate_size;
 };
 
+#define SPARE_PROCESSES 2
+struct spare_process {
+    struct host_process *process;
+    struct host_aspace *aspace;
+    struct host_thread *thread;
+};
+
 struct host_job {
     struct ref ref;
     bool mock;
@@ -104,12 +111,22 @@ struct host_job {
     bool notifier_runs;           /* guarded by zygote_mutex */
     pthread_mutex_t zygote_mutex; /* who may command the zygote, which is trusted to answer */
     struct host_thread *zygote;   /* owned */
+    struct {                      /* spares.c; guarded by lock */
+        bool aspace_wanted, process_wanted; /* by somebody, once */
+        struct host_aspace *aspace;         /* owned; NULL: none */
+        int guest_socket;                   /* owned; its guest's end of the control socket */
+        struct spare_process processes[SPARE_PROCESSES];
+        int process_count;
+        _Atomic bool refilling; /* one thread does it at a time */
+    } spares;
 };
 
 /* host_aspace.c */
 struct host_aspace *host_aspace_new(uint64_t stub_base, const struct host_aspace *vdso_of,
                                     int *guest_control_fd);
 struct slot_public *host_aspace_public(const struct host_aspace *aspace, uint32_t index);
+/* Has the host find the pages that every process uses. */
+void host_aspace_touch(struct host_aspace *aspace);
 int MUST_CHECK host_aspace_slot_allocate(struct host_aspace *aspace, uint32_t *index);
 int MUST_CHECK host_aspace_slot_claim(struct host_aspace *aspace, uint32_t index);
 void host_aspace_slot_free(struct host_aspace *aspace, uint32_t index);
@@ -126,6 +143,17 @@ struct host_process *host_process_new(struct host_job *job);
 /* The process behind it is known and runs: watch it, or kill it when that was asked for meanwhile.
  * -ESRCH: it has gone. */
 int MUST_CHECK host_process_bind(struct host_process *process, pid_t pid);
+
+/* spares.c */
+/* An address space for a fork, made ahead unless it must be `fresh`, or now (ERR_PTR), and its
+ * guest's socket. */
+struct host_aspace *spares_take_aspace(struct host_job *job, bool fresh, int *guest_socket);
+bool MUST_CHECK spares_take_process(struct host_job *job, struct host_process **process,
+                                    struct host_aspace **aspace, struct host_thread **thread);
+
+/* host_clone.c: host_process_create() without the spares. */
+int MUST_CHECK host_process_make(struct host_job *job, struct host_process **process,
+                                 struct host_aspace **aspace, struct host_thread **thread);
 
 /* host_thread.c */
 struct host_thread *host_thread_new(struct host_process *process, struct host_aspace *aspace,

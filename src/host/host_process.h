@@ -39,9 +39,12 @@ DEFINE_CLEANUP(struct host_job *, host_job_put)
 /* ---- process ---- */
 
 /* A fresh process from the zygote with an empty address space and one thread, which waits
- * (SLOT_EVENT_STARTED). */
-int MUST_CHECK host_process_create(struct host_job *job, struct host_process **process,
-                                   struct host_aspace **aspace, struct host_thread **thread);
+ * (SLOT_EVENT_STARTED). `near`: the task that it will be is running there; NULL: none is. */
+int MUST_CHECK host_process_create(struct host_job *job, const struct host_thread *near,
+                                   struct host_process **process, struct host_aspace **aspace,
+                                   struct host_thread **thread);
+/* When the caller has nothing urgent to do: makes ahead what the next fork and exec will need. */
+void host_job_refill(struct host_job *job);
 struct host_process *host_process_new_mock(struct host_job *job);
 struct host_process *host_process_get(struct host_process *process);
 /* The last reference kills, and waits for an on_exit callback that runs just now: hold no lock that
@@ -147,6 +150,8 @@ int64_t MUST_CHECK host_thread_call(struct host_thread *thread, long number, uin
  * senders and receivers in step.
  */
 int MUST_CHECK host_thread_send_fd(struct host_thread *thread, int fd);
+/* Several in one message, at most SLOT_MAX_FDS, for an order that takes just so many. */
+int MUST_CHECK host_thread_send_fds(struct host_thread *thread, const int *fds, size_t count);
 
 /*
  * Puts at most SLOT_BOUNCE_SIZE bytes where the stub can see them and returns their guest address,

@@ -319,31 +319,38 @@ int64_t host_thread_call(struct host_thread *thread, long number, uint64_t a0, u
     return done == 1 ? result : -ESRCH;
 }
 
-int host_thread_send_fd(struct host_thread *thread, int fd) {
+int host_thread_send_fds(struct host_thread *thread, const int *fds, size_t count) {
     union {
         struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(int))];
+        char space[CMSG_SPACE(SLOT_MAX_FDS * sizeof(int))];
     } control = {0};
     char byte = 0;
     struct iovec vec = {&byte, 1};
     struct msghdr message = {.msg_iov = &vec,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof(control.space)};
+                             .msg_controllen = CMSG_SPACE(count * sizeof(int))};
 
+    if (count > SLOT_MAX_FDS) {
+        return -EINVAL;
+    }
     if (thread->mock) {
         return 0;
     }
     control.header.cmsg_level = SOL_SOCKET;
     control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+    control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
+    memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
     while (sendmsg(thread->aspace->control_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
         if (errno != EINTR) {
             return -errno;
         }
     }
     return 0;
+}
+
+int host_thread_send_fd(struct host_thread *thread, int fd) {
+    return host_thread_send_fds(thread, &fd, 1);
 }
 
 uint64_t host_thread_bounce(struct host_thread *thread, const void *data, size_t size) {

@@ -132,6 +132,7 @@ enum slot_command {
 
 #define SLOT_MAX_CALLS   24
 #define SLOT_MAX_CLOSES  8
+#define SLOT_MAX_FDS     4 /* in one message of the control socket */
 #define SLOT_BOUNCE_SIZE 2048
 
 /* A host call that the stub makes. An argument equal to a SLOT_RESULT(n) token is replaced by the

@@ -11,25 +11,37 @@ struct host_msghdr {
     uint64_t flags;
 };
 
-long receive_fd(const struct stub_thread *thread) {
+long receive_fds(const struct stub_thread *thread, int32_t *fds, uint32_t count) {
     uint8_t byte;
     uint64_t vec[2] = {(uint64_t)&byte, 1};
     struct {
         uint64_t size;
         int32_t level, type;
-        int32_t fd, pad;
-    } control = {.fd = -1};
+        int32_t fds[SLOT_MAX_FDS];
+    } control;
     struct host_msghdr message = {.vec = (uint64_t)vec,
                                   .vec_count = 1,
                                   .control = (uint64_t)&control,
                                   .control_size = sizeof(control)};
-    long result =
+    long result;
+
+    for (uint32_t i = 0; i < SLOT_MAX_FDS; i++) {
+        control.fds[i] = -1;
+    }
+    result =
         host_call(SYS_recvmsg, thread->control_fd, &message, 0x40000000 /* MSG_CMSG_CLOEXEC */, 0);
 
     if (result < 0) {
         return result;
     }
-    return control.fd >= 0 ? control.fd : -9;
+    result = 0;
+    for (uint32_t i = 0; i < count && i < SLOT_MAX_FDS; i++) {
+        fds[i] = control.fds[i];
+        if (fds[i] < 0) {
+            result = -9;
+        }
+    }
+    return result;
 }
 
 long plain_call(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
@@ -69,7 +81,12 @@ int make_calls(struct stub_thread *thread) {
             args[i] = argument(slot, call->args[i]);
         }
         if (call->flags & SLOT_CALL_RECEIVE_FD) {
-            result = receive_fd(thread);
+            int32_t fd;
+
+            result = receive_fds(thread, &fd, 1);
+            if (result == 0) {
+                result = fd;
+            }
         } else if (call->flags & SLOT_CALL_BLOCKING) {
             result = blocking_call(thread, call, args);
         } else {

@@ -85,17 +85,18 @@ static void map_area(uint64_t address, uint64_t size, uint64_t protection, int f
 
 /* What a fork child is given, in this order. */
 enum { FD_CONTEXT, FD_PUBLIC, FD_CONTROL, FD_COUNT };
+_Static_assert(FD_COUNT <= SLOT_MAX_FDS, "they come in one message");
 
 /* The fork child's first steps: its own areas in place of the parent's, which were not copied
  * (MADV_DONTFORK). */
-static void enter_own_process(struct stub_thread *thread, const long fds[FD_COUNT]) {
-    int control_fd = (int)fds[FD_CONTROL];
+static void enter_own_process(struct stub_thread *thread, const int32_t fds[FD_COUNT]) {
+    int control_fd = fds[FD_CONTROL];
     uint8_t byte = 0;
 
     map_area(thread->stub_base + STUB_SLOTS_OFFSET, STUB_SLOTS_SIZE, 3 /* PROT_READ | PROT_WRITE */,
-             (int)fds[FD_CONTEXT]);
+             fds[FD_CONTEXT]);
     map_area(thread->stub_base + STUB_PUBLIC_OFFSET, STUB_PUBLIC_SIZE, 1 /* PROT_READ */,
-             (int)fds[FD_PUBLIC]);
+             fds[FD_PUBLIC]);
     host_call(SYS_close, thread->control_fd, 0, 0, 0);
     thread->control_fd = control_fd;
     tie_to_kernel(thread);
@@ -107,8 +108,8 @@ int clone_process(struct stub_thread *thread) {
     struct slot *slot = thread->slot;
     uint64_t flags = slot->clone_flags;
     uint32_t index = slot->clone_slot;
-    long fds[FD_COUNT];
-    long result = 0;
+    int32_t fds[FD_COUNT] = {-1, -1, -1};
+    long result;
 
     if (flags & CLONE_VM) {
         uint64_t stack;
@@ -122,12 +123,7 @@ int clone_process(struct stub_thread *thread) {
             stub_clone(flags, stack, 0, (uint64_t)&slot_at(thread, index)->turn, slot->clone_tls);
         return 0;
     }
-    for (int i = 0; i < FD_COUNT; i++) {
-        fds[i] = receive_fd(thread);
-        if (fds[i] < 0) {
-            result = -9;
-        }
-    }
+    result = receive_fds(thread, fds, FD_COUNT);
     if (result == 0) {
         /* Its slot is at the same address, as soon as it has its own area. */
         result = stub_clone(flags, 0, 0, (uint64_t)&slot->turn, slot->clone_tls);

@@ -132,8 +132,9 @@ int make_calls(struct stub_thread *thread);
 int make_calls_and_resume(struct stub_thread *thread);
 /* A host call, and nothing made of its answer: whoever jumps to it gets that and no more. */
 long plain_call(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
-/* One descriptor from the control socket: its number, or -errno. */
-long receive_fd(const struct stub_thread *thread);
+/* One message of so many descriptors (at most SLOT_MAX_FDS) from the control socket: 0, or -errno.
+ */
+long receive_fds(const struct stub_thread *thread, int32_t *fds, uint32_t count);
 
 /* stub_clone.c: new threads and processes on the kernel's order. */
 void clone_thread(struct stub_thread *thread);

@@ -109,8 +109,8 @@ static int exec_make_process(struct exec *exec) {
         exec->mm = memory_manager_get(current->mm);
         return 0;
     }
-    int result = host_process_create(current->thread_group->kernel->job, &exec->process,
-                                     &exec->aspace, &exec->thread);
+    int result = host_process_create(current->thread_group->kernel->job, current->thread,
+                                     &exec->process, &exec->aspace, &exec->thread);
 
     if (result) {
         exec->process = NULL;

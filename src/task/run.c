@@ -15,18 +15,12 @@
  * Registers and events come from the slot, which the guest may write. host_thread.c hands over a
  * checked copy; an event that makes no sense kills that guest.
  */
-#include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 
 #include "task/signal_internal.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define KERNEL_STACK_SIZE (2UL << 20)
-#else
-#define KERNEL_STACK_SIZE (256UL << 10)
-#endif
+#include "task/task_internal.h"
 
 /* x86 exception vectors (Intel SDM 6.3.1), as Linux reports them in sigcontext.trapno. */
 #define TRAP_PAGE_FAULT 14
@@ -314,9 +308,8 @@ static void run_guest(struct task *current) {
     }
 }
 
-static void *task_main(void *arg) {
-    struct task_owner owner = {.task = arg};
-    struct task *current = owner.task;
+void task_main(struct task *current) {
+    struct task_owner owner = {.task = current};
     struct thread_group *group = thread_group_get(current->thread_group);
 
     current_task_set(current);
@@ -337,32 +330,19 @@ static void *task_main(void *arg) {
     current_task_set(NULL);
     task_owner_release(&owner);
     rest_task_left(group->kernel);
+    host_job_refill(group->kernel->job);
     thread_group_put(group);
-    wait_thread_ends();
-    return NULL;
 }
 
 int task_start(struct task_owner *owner) {
     struct task *task = owner->task;
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all;
     int error;
 
     /* The first thing it does is to look for what came before it ran: a stop, a kill, rest. */
     atomic_store(&task->work, true);
-    error = pthread_attr_init(&attr);
+    error = kernel_thread_start(task);
     if (error) {
-        return -error;
-    }
-    sigfillset(&all);
-    error = pthread_attr_setstacksize(&attr, KERNEL_STACK_SIZE);
-    error = error ? error : pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    error = error ? error : pthread_attr_setsigmask_np(&attr, &all);
-    error = error ? error : pthread_create(&thread, &attr, task_main, task);
-    pthread_attr_destroy(&attr);
-    if (error) {
-        return -error;
+        return error;
     }
     owner->task = NULL;
     return 0;

@@ -230,7 +230,7 @@ int task_new(struct kernel *kernel, const char *name, struct fs_context *fs,
     int result;
 
     owner->task = NULL;
-    result = host_process_create(kernel->job, &process, &aspace, &thread);
+    result = host_process_create(kernel->job, NULL, &process, &aspace, &thread);
     if (result) {
         return result;
     }

@@ -104,6 +104,16 @@ void task_publish_locked(struct task *task);
 /* The same without the lock: after the task's credentials or its host thread have changed. */
 void task_publish(struct task *task);
 
+/* ---- run.c ---- */
+
+/* All of a task's life, by its own kernel thread, which takes the owner's part over. */
+void task_main(struct task *current);
+
+/* ---- kernel_thread.c ---- */
+
+/* A kernel thread runs task_main(task), all signals blocked. -errno. */
+int MUST_CHECK kernel_thread_start(struct task *task);
+
 /* ---- exit.c ---- */
 
 /* A sleep that no signal ends, only a kill (-EINTR) or rest (-ERESTARTNOINTR). 0: woken, look

@@ -30,7 +30,8 @@ struct guest {
 };
 
 static void load(struct guest *guest, const void *code, size_t size) {
-    assert_int_equal(host_process_create(job, &guest->process, &guest->aspace, &guest->thread), 0);
+    assert_int_equal(
+        host_process_create(job, NULL, &guest->process, &guest->aspace, &guest->thread), 0);
     assert_int_equal(host_thread_call(guest->thread, SYS_mmap, CODE, PAGE_SIZE,
                                       PROT_READ | PROT_WRITE | PROT_EXEC,
                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, (uint64_t)-1, 0),
@@ -85,6 +86,28 @@ static void test_fault(void **state) {
     assert_int_equal(event.fault.address, 0);
     assert_int_equal(event.fault.trapno, 14);
     drop(&guest);
+}
+
+/* A process that was made ahead is as clean as one made now; one that has died is passed over. */
+static void test_spares(void **state) {
+    struct guest first, guest;
+
+    load(&first, call_loop, sizeof(call_loop));
+    for (int round = 0; round < 6; round++) {
+        host_job_refill(job);
+        assert_int_equal(
+            host_process_create(job, first.thread, &guest.process, &guest.aspace, &guest.thread),
+            0);
+        assert_ptr_not_equal(guest.process, first.process);
+        /* Nothing is where the others have their program. */
+        assert_int_equal(host_thread_call(guest.thread, SYS_mmap, CODE, PAGE_SIZE, PROT_READ,
+                                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+                                          (uint64_t)-1, 0),
+                         CODE);
+        drop(&guest);
+    }
+    expect_call(first.thread, 39);
+    drop(&first);
 }
 
 static void test_fork(void **state) {
@@ -165,11 +188,9 @@ static int setup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_calls),
-        cmocka_unit_test(test_fault),
-        cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_thread),
-        cmocka_unit_test(test_shared_memory_process),
+        cmocka_unit_test(test_calls),         cmocka_unit_test(test_fault),
+        cmocka_unit_test(test_spares),        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_thread),        cmocka_unit_test(test_shared_memory_process),
         cmocka_unit_test(test_death_is_seen),
     };
 
