@@ -88,7 +88,7 @@ static void test_fault(void **state) {
     drop(&guest);
 }
 
-/* A process that was made ahead is as clean as one made now; one that has died is passed over. */
+/* A process that was made ahead is as clean as one made now. */
 static void test_spares(void **state) {
     struct guest first, guest;
 
