@@ -54,7 +54,7 @@ struct run_options {
     uint64_t memory_bytes;  /* 0: no limit */
     size_t pids;            /* 0: no limit */
     bool tty;
-    bool no_local, no_direct;
+    bool no_local, no_direct, no_patch;
     char **program; /* argv of the guest, NULL-terminated */
 };
 

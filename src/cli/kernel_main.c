@@ -349,7 +349,11 @@ static bool prepare(const struct run_options *options, const struct launch *laun
 
 /* A trace shows every call, so the stub answers none by itself then. */
 static uint32_t stub_may(const struct run_options *options) {
-    return options->strace || options->no_local ? 0 : SLOT_PUBLIC_LOCAL;
+    if (options->strace) {
+        return 0;
+    }
+    return (options->no_local ? 0 : SLOT_PUBLIC_LOCAL) |
+           (options->no_patch ? 0 : SLOT_PUBLIC_PATCH);
 }
 
 static bool register_parts(struct kernel *kernel) {

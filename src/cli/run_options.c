@@ -29,6 +29,7 @@ enum {
     OPT_PAUSE_EVERY,
     OPT_NO_DIRECT,
     OPT_NO_LOCAL,
+    OPT_NO_PATCH,
     OPT_HELP,
 };
 
@@ -52,6 +53,7 @@ static const struct option long_options[] = {
     {"pause-every", required_argument, NULL, OPT_PAUSE_EVERY},
     {"no-direct", no_argument, NULL, OPT_NO_DIRECT},
     {"no-local", no_argument, NULL, OPT_NO_LOCAL},
+    {"no-patch", no_argument, NULL, OPT_NO_PATCH},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -94,6 +96,8 @@ void run_help(FILE *out) {
         "long\n"
         "  --no-direct          guests do not read and write by themselves what they use much\n"
         "  --no-local           nor answer calls about themselves, such as getpid\n"
+        "  --no-patch           leave the programs' code as it is: every call begins with a "
+        "signal\n"
         "\n"
         "status: PROGRAM's; 128+N when signal N killed it; 124 --timeout; 125 Starling itself "
         "failed;\n"
@@ -313,6 +317,9 @@ static bool take_option(struct run_options *options, int option, const char *val
         return true;
     case OPT_TTY:
         options->tty = true;
+        return true;
+    case OPT_NO_PATCH:
+        options->no_patch = true;
         return true;
     case OPT_NO_LOCAL:
         options->no_local = true;

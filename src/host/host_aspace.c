@@ -131,6 +131,10 @@ void host_aspace_reserved(const struct host_aspace *aspace, uint64_t *start, uin
     *end = aspace->stub_base + STUB_TOTAL_SIZE;
 }
 
+uint64_t host_aspace_fast_entry(const struct host_aspace *aspace) {
+    return aspace->stub_base + ((const struct stub_header *)stub_blob_start)->fast;
+}
+
 void host_aspace_vdso(const struct host_aspace *aspace, uint64_t *vdso, uint64_t *start,
                       uint64_t *end) {
     *vdso = aspace->vdso;

@@ -9,6 +9,8 @@
 
 #include "host/host.h"
 
+extern const char stub_blob_start[], stub_blob_end[];
+
 #define ASPACE_SLOT_WORDS (STUB_MAX_SLOTS / 64)
 
 struct host_aspace {

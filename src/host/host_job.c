@@ -43,6 +43,12 @@ void host_job_allow(struct host_job *job, uint32_t flags) {
     job->public_flags = flags;
 }
 
+uint32_t host_job_allowed(const struct host_job *job) {
+    bool fsgsbase = getauxval(AT_HWCAP2) & 2;
+
+    return job->public_flags & (fsgsbase ? ~0u : ~SLOT_PUBLIC_PATCH);
+}
+
 struct host_job *host_job_get(struct host_job *job) {
     ref_get(&job->ref);
     return job;

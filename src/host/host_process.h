@@ -29,6 +29,8 @@ int MUST_CHECK host_proc_setup(void);
 struct host_job *host_job_new_mock(void); /* ERR_PTR */
 /* The real one: starts the zygote. See host_job.c for the start of the kernel process. */
 struct host_job *host_job_new(void);
+/* SLOT_PUBLIC_*, less what this processor cannot. */
+uint32_t host_job_allowed(const struct host_job *job);
 /* What its guests' stubs may do without the kernel: SLOT_PUBLIC_*. Set before the first guest runs.
  */
 void host_job_allow(struct host_job *job, uint32_t flags);
@@ -251,6 +253,8 @@ struct host_aspace *host_aspace_new_mock(void);
 struct host_aspace *host_aspace_get(struct host_aspace *aspace);
 void host_aspace_put(struct host_aspace *aspace);
 DEFINE_CLEANUP(struct host_aspace *, host_aspace_put)
+/* Where a trampoline enters the stub (mm/memory_patch.c). */
+uint64_t host_aspace_fast_entry(const struct host_aspace *aspace);
 /* The range that the stub occupies (text, slots, stacks): no guest mapping may touch it. */
 void host_aspace_reserved(const struct host_aspace *aspace, uint64_t *start, uint64_t *end);
 /* Where the host's vDSO and its data pages are in this address space; 0 when the host has none. */

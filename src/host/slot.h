@@ -47,20 +47,28 @@ struct stub_header {
     uint64_t start;    /* first code of the zygote */
     uint64_t handler;  /* every host signal's handler */
     uint64_t restorer; /* SA_RESTORER */
+    uint64_t fast;     /* where patched calls enter, from a trampoline (mm/memory_patch.c) */
 };
 
-/* At the base of a thread's stub stack; private to the guest process. */
+/* At the base of a thread's stub stack; private to the guest process. %gs points to it where the
+ * processor has FSGSBASE and the guest does not use %gs itself; the first three are for the
+ * assembly. */
 struct stub_thread {
+    uint64_t guest_rsp;       /* the guest's stack pointer during a patched call */
+    uint64_t fast_sp;         /* where its flags are saved, the top of a patched call's stack */
+    volatile uint32_t kicked; /* the reserved signal came while in the stub */
     struct slot *slot;
     const struct slot_public *public;
     void *frame; /* the host signal frame's ucontext that resuming returns to; NULL: none yet */
     uint64_t stub_base;
     int32_t control_fd;
     uint32_t index;
-    volatile uint32_t kicked; /* the reserved signal came while in the stub */
-    uint32_t masked;          /* the reserved signal is blocked: in a signal handler of the host */
+    uint32_t masked; /* the reserved signal is blocked: in a signal handler of the host */
     uint32_t has_fsgsbase;
+    uint32_t inherits_gs; /* a new thread: its parent's %gs is the guest's own */
     uint32_t kernel_pid;  /* the parent that new processes must ask to die with; 0: need not */
+    uint64_t
+        sites[16]; /* by hash: sites whose calls the kernel has seen, and patched if it could */
     uint64_t unmap[4][2]; /* the zygote's first act: what to unmap (start, size) */
 };
 
@@ -78,6 +86,9 @@ struct slot_public {
     uint32_t table; /* its descriptor table, from the public area's start; 0: none */
 };
 #define SLOT_PUBLIC_LOCAL 1u /* calls about these ids are the stub's to answer */
+#define SLOT_PUBLIC_PATCH 2u /* the kernel patches sites whose calls the stub answers */
+
+#define STUB_FAST_SP_OFFSET (STUB_STACK_SIZE - 64) /* from struct stub_thread; 16-byte aligned */
 
 /*
  * A descriptor table: what the stub may do by itself with the guest's descriptor of that number.

@@ -19,8 +19,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-extern const char stub_blob_start[], stub_blob_end[];
-
 static void NORETURN fail(struct zygote_report *report, const char *what) {
     report->failed = what;
     atomic_store(&report->state, -errno);
@@ -131,6 +129,7 @@ static struct stub_thread *prepare_thread(const struct zygote_setup *setup) {
     uint64_t stub_end = setup->stub_base + STUB_TOTAL_SIZE;
 
     thread->slot = (struct slot *)(setup->stub_base + STUB_SLOTS_OFFSET);
+    thread->fast_sp = (uint64_t)thread + STUB_FAST_SP_OFFSET;
     thread->public = (const struct slot_public *)(setup->stub_base + STUB_PUBLIC_OFFSET);
     thread->stub_base = setup->stub_base;
     thread->control_fd = 0; /* moved there by close_inherited() */

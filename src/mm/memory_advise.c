@@ -159,6 +159,7 @@ int memory_advise(struct memory_manager *mm, struct host_thread *thread, uint64_
     if (result) {
         return result;
     }
+    memory_patch_forget(mm, thread, address, address + length);
     result = advise_with_token(mm, thread, address, address + length, advice);
     memory_change_end(mm);
     return result;

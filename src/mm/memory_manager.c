@@ -100,6 +100,7 @@ void memory_manager_put(struct memory_manager *mm) {
         return;
     }
     tree_destroy(&mm->tree);
+    memory_patch_destroy(mm);
     if (mm->program) {
         mm->program_ops->put(mm->program);
     }
@@ -124,6 +125,9 @@ struct memory_manager *memory_manager_fork(struct memory_manager *mm, struct hos
             child->program_ops = mm->program_ops;
         }
         result = tree_copy(&child->tree, &mm->tree, true);
+        if (!result) {
+            result = memory_patch_fork(child, mm);
+        }
     }
     if (result) {
         memory_manager_put(child);

@@ -269,6 +269,10 @@ static int64_t map_with_token(struct memory_manager *mm, struct host_thread *thr
         return chosen;
     }
     uint64_t start = (uint64_t)chosen;
+
+    if (flags & MAP_FIXED) {
+        memory_patch_forget(mm, thread, start, start + size);
+    }
     int result = memory_may_expand(
         mm, limits, size, flags & MAP_FIXED ? tree_mapped(&mm->tree, start, start + size) : 0, prot,
         flags, kind);
@@ -369,6 +373,7 @@ int memory_unmap_token(struct memory_manager *mm, struct host_thread *thread, ui
     if (!tree_overlaps(&mm->tree, start, end)) {
         return 0;
     }
+    memory_patch_forget(mm, thread, start, end);
     if (first == last && tree_row(&mm->tree, first)->start < start &&
         tree_row(&mm->tree, first)->end > end && mm->tree.count >= MAPPING_COUNT_MAX) {
         return -ENOMEM; /* would make one row more */
@@ -525,6 +530,7 @@ int memory_protect(struct memory_manager *mm, struct host_thread *thread, uint64
     if (result) {
         return result;
     }
+    memory_patch_forget(mm, thread, address, address + size);
     result = protect_with_token(mm, thread, address, address + size, prot, grows_down);
     memory_change_end(mm);
     return result;

@@ -317,6 +317,10 @@ int64_t memory_remap(struct memory_manager *mm, struct host_thread *thread,
     if (result) {
         return result;
     }
+    memory_patch_forget(mm, thread, address, address + remap.old_size);
+    if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) {
+        memory_patch_forget(mm, thread, new_address, new_address + remap.new_size);
+    }
     int64_t mapped = remap_with_token(&remap);
 
     memory_change_end(mm);

@@ -50,7 +50,14 @@ DEFINE_CLEANUP(struct memory_object *, memory_object_put)
 #define MAPPING_DONTFORK   (1 << 29)
 #define MAPPING_WIPEONFORK (1 << 30)
 
-enum mapping_kind { MAPPING_NORMAL, MAPPING_STACK, MAPPING_HEAP, MAPPING_VDSO, MAPPING_VVAR };
+enum mapping_kind {
+    MAPPING_NORMAL,
+    MAPPING_STACK,
+    MAPPING_HEAP,
+    MAPPING_VDSO,
+    MAPPING_VVAR,
+    MAPPING_TRAMPOLINE
+};
 
 /* One row of the tree, as seen through memory_manager_walk(). */
 struct mapping {
@@ -154,6 +161,22 @@ int MUST_CHECK memory_load(struct memory_manager *mm, struct host_thread *thread
  */
 int64_t MUST_CHECK memory_place(struct memory_manager *mm, uint64_t hint, uint64_t size,
                                 uint64_t align, const struct memory_segment *taken, size_t count);
+/*
+ * memory_patch.c. The guest's own thread has trapped at the `syscall` at `site`, with a call that
+ * its stub could have answered: patches it when that is safe. The caller's process has one thread.
+ */
+void memory_patch_site(struct memory_manager *mm, struct host_thread *thread, uint64_t site);
+/* An address within a trampoline becomes the one in the program that it stands for, with the
+ * `syscall` it belongs to; false: it was none. */
+bool memory_patch_translate(struct memory_manager *mm, uint64_t *address, uint64_t *site);
+/* The address behind a `syscall` that is part of a jump now becomes the one that goes on from
+ * there; false: it is not such an address. */
+bool memory_patch_enter(struct memory_manager *mm, uint64_t *address);
+/* The program's own bytes again, in the range; or everywhere and for good. -ERESTARTNOINTR. */
+int MUST_CHECK memory_patch_restore(struct memory_manager *mm, struct host_thread *thread,
+                                    uint64_t start, uint64_t end);
+int MUST_CHECK memory_patch_off(struct memory_manager *mm, struct host_thread *thread);
+
 /* Nothing was ever mapped here: the address space of the first task, before its first exec. */
 bool memory_manager_fresh(struct memory_manager *mm);
 /* The program that runs here (/proc/PID/exe): opaque to mm, which keeps a reference through `ops`;

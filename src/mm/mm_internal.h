@@ -83,6 +83,36 @@ struct memory_deferred {
     uint64_t brk_before; /* brk(2): what a failure brings back; 0: another call */
 };
 
+/* memory_patch.c */
+#define PATCH_REJECTED 64
+#define PATCH_CELL     64
+#define PATCH_AREA     0x10000ul /* holds every value of a displacement's second byte */
+#define PATCH_CELLS    ((int)(PATCH_AREA / PATCH_CELL))
+struct patch {
+    uint64_t start, site; /* of the jump and of the `syscall`: the same in the shape BEHIND */
+    uint64_t trampoline;
+    uint8_t original[5]; /* of start */
+    uint8_t length;      /* of the instruction that moved */
+};
+struct patch_area {
+    uint64_t start;                  /* the stub's entry, then trampolines */
+    uint64_t used[PATCH_CELLS / 64]; /* never free again: a thread may still be there */
+};
+struct patch_set { /* changed with the token and the lock held; read with either */
+    struct patch *rows;
+    size_t count, capacity;
+    struct patch_area *areas;
+    size_t area_count;
+    uint64_t rejected[PATCH_REJECTED]; /* sites that cannot be patched, by hash: a hint, no lock */
+    bool off;                          /* atomic; never cleared */
+};
+/* The token is held. Restores the sites whose text or trampoline lies in the range. */
+void memory_patch_forget(struct memory_manager *mm, struct host_thread *thread, uint64_t start,
+                         uint64_t end);
+/* The parent's lock is held. -ENOMEM. */
+int MUST_CHECK memory_patch_fork(struct memory_manager *child, const struct memory_manager *mm);
+void memory_patch_destroy(struct memory_manager *mm);
+
 struct memory_manager {
     struct ref ref;
     struct host_aspace *aspace;            /* owned; immutable */
@@ -92,7 +122,8 @@ struct memory_manager {
     struct mapping_tree tree;    /* changed with the token and lock held; read with either */
     struct memory_layout layout; /* guarded by lock; brk changes with the token only */
     int lock_future;             /* mlockall(2) MCL_FUTURE, MCL_ONFAULT; likewise */
-    void *program;               /* guarded by lock; owned through program_ops */
+    struct patch_set patches;
+    void *program; /* guarded by lock; owned through program_ops */
     const struct memory_program_ops *program_ops;
     bool changing;                   /* guarded by lock: the change token is taken */
     bool deferrable;                 /* the token's holder: its change may be deferred */

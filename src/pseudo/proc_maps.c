@@ -34,6 +34,7 @@ static void mapping_describe(const struct mapping *mapping, char *name, size_t s
         snprintf(name, size, "[vvar]");
         return;
     case MAPPING_NORMAL:
+    case MAPPING_TRAMPOLINE:
         break;
     }
     if (mapping->object && mapping->object->ops->describe &&
@@ -72,8 +73,10 @@ static int walk_mappings(const struct pseudo_node *node, struct text *text, mapp
             dev_t dev;
             ino_t ino;
 
-            mapping_describe(&piece[i], name, PATH_MAX, &dev, &ino);
-            fn(text, &piece[i], name, dev, ino, arg);
+            if (piece[i].kind != MAPPING_TRAMPOLINE) {
+                mapping_describe(&piece[i], name, PATH_MAX, &dev, &ino);
+                fn(text, &piece[i], name, dev, ino, arg);
+            }
             if (piece[i].object) {
                 memory_object_put(piece[i].object);
             }

@@ -207,6 +207,10 @@ static ssize_t mem_write(struct file *file, const void *buffer, size_t size, int
     if (size == 0) {
         return -EIO;
     }
+    begun = memory_patch_restore(memory.mm, memory.thread, to, to + size);
+    if (begun) {
+        return begun;
+    }
     done = host_memory_write_force(memory.thread, to, buffer, size);
     if (done < 0) {
         return -EIO;

@@ -9,8 +9,82 @@
     .quad stub_start_entry
     .quad stub_handler
     .quad stub_restorer
+    .quad stub_fast_entry
+
+    /* struct stub_thread (slot.h), asserted in stub.c */
+    .set GUEST_RSP, 0
+    .set FAST_SP, 8
+    .set KICKED, 16
 
     .text
+
+/*
+ * A patched call comes here from its trampoline: rcx is the address behind a `syscall`, as if that had been executed;
+ * everything else is as the guest had it. The guest's stack is not touched (red zone). No signal is blocked.
+ *
+ * Answered: back to rcx, with rcx and r11 as `syscall` leaves them. Not answered: by a trap of the stub's own to the
+ * kernel, at once: a write may be half done.
+ *
+ * The reserved signal must not be lost between the look at `kicked` and the guest. Its handler moves a thread that it
+ * finds from stub_leave_start on back there; at stub_leave_end all registers are the guest's already, and it counts as
+ * the guest. The saved flags survive until then: a frame that is made meanwhile lies below the red zone.
+ */
+    .globl stub_fast_entry
+    .globl stub_leave_start
+    .globl stub_leave_end
+    .globl stub_kicked_trap
+    .globl stub_call_trap
+    .hidden stub_fast_entry
+    .hidden stub_leave_start
+    .hidden stub_leave_end
+    .hidden stub_kicked_trap
+    .hidden stub_call_trap
+stub_fast_entry:
+    movq %rsp, %gs:GUEST_RSP
+    movq %gs:FAST_SP, %rsp
+    leaq 8(%rsp), %rsp
+    pushfq
+    cld
+    pushq %rcx
+    pushq %rax
+    pushq %r9
+    pushq %r8
+    pushq %r10
+    pushq %rdx
+    pushq %rsi
+    pushq %rdi
+    movq %rsp, %rdi
+    call stub_fast
+    movl %eax, %r11d
+    popq %rdi
+    popq %rsi
+    popq %rdx
+    popq %r10
+    popq %r8
+    popq %r9
+    popq %rax
+    popq %rcx
+    testl %r11d, %r11d
+    jz 1f
+stub_leave_start:
+    movq %gs:FAST_SP, %rsp
+    movq (%rsp), %r11
+    cmpl $0, %gs:KICKED
+    jne 2f
+    popfq
+    movq %gs:GUEST_RSP, %rsp
+stub_leave_end:
+    jmp *%rcx
+1:
+    popfq
+    movq %gs:GUEST_RSP, %rsp
+stub_call_trap: /* its handler reports the call: not a step outside, where the reserved signal could come between */
+    ud2
+2:
+    popfq
+    movq %gs:GUEST_RSP, %rsp
+stub_kicked_trap: /* its handler reports a kick at rcx, with all registers */
+    ud2
 
 /* The zygote jumps here with rsp near the top of slot 0's stub stack. */
     .globl stub_start_entry

@@ -13,6 +13,11 @@
  */
 #include "stub/stub_internal.h"
 
+_Static_assert(offsetof(struct stub_thread, guest_rsp) == 0 &&
+                   offsetof(struct stub_thread, fast_sp) == 8 &&
+                   offsetof(struct stub_thread, kicked) == 16,
+               "entry_x86_64.S knows these");
+
 static uint64_t read_base(const struct stub_thread *thread, int gs) {
     uint64_t base = 0;
 
@@ -126,6 +131,7 @@ void stub_begin(struct stub_thread *thread) {
         }
     }
     host_call(SYS_arch_prctl, 0x1002 /* ARCH_SET_FS */, 0, 0, 0);
+    own_gs(thread);
     set_signal_stack(thread);
     serve_new(thread);
 }
@@ -133,6 +139,11 @@ void stub_begin(struct stub_thread *thread) {
 void stub_child(struct stub_thread *thread) {
     uint8_t byte = 0;
 
+    if (thread->inherits_gs) {
+        thread->inherits_gs = 0;
+    } else {
+        own_gs(thread);
+    }
     set_signal_stack(thread);
     if (thread->slot->announce) {
         tie_to_kernel(thread);
@@ -167,6 +178,32 @@ static int call_directly(struct stub_thread *thread, struct host_ucontext *conte
     return done;
 }
 
+/* Has this site not trapped here before? Then the kernel is to see it, which may patch it. */
+static int new_site(struct stub_thread *thread, uint64_t rip) {
+    uint64_t *known = &thread->sites[(rip ^ rip >> 8) % 16];
+
+    if (!(thread->public->flags & SLOT_PUBLIC_PATCH) || *known == rip) {
+        return 0;
+    }
+    *known = rip;
+    return 1;
+}
+
+/* A patched call: frame[0..5] are its arguments, frame[6] its number and, when 1 comes back, its
+ * result. */
+int stub_fast(uint64_t frame[8]) {
+    struct stub_thread *thread = thread_of_stack(frame);
+    int64_t result;
+
+    if (local_call(thread, (uint32_t)frame[6], frame[0], &result)) {
+        thread->slot->local_calls++;
+    } else if (!direct_call(thread, (int32_t)frame[6], frame, &result)) {
+        return 0;
+    }
+    frame[6] = (uint64_t)result;
+    return 1;
+}
+
 void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *context) {
     struct stub_thread *thread = thread_of_stack(context);
     struct slot *slot = thread->slot;
@@ -174,29 +211,42 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
     void *outer = thread->frame;
     uint32_t event;
 
+    if (signo == STUB_KICK_SIGNAL && rip == (uint64_t)stub_leave_end) {
+        rip = context->gregs[REG_RIP] = context->gregs[REG_RCX];
+    }
     if (signo == STUB_KICK_SIGNAL && rip - thread->stub_base < STUB_TEXT_SIZE) {
         thread->kicked = 1;
+        if (rip >= (uint64_t)stub_leave_start && rip < (uint64_t)stub_leave_end) {
+            context->gregs[REG_RIP] = (uint64_t)stub_leave_start;
+        }
         if (rip >= (uint64_t)stub_window_start && rip <= (uint64_t)stub_window_end) {
             context->gregs[REG_RIP] = (uint64_t)stub_window_abort;
         }
         return;
     }
     if (signo == SIGSYS_NR) {
-        if (info->arch == ARCH_X86_64 &&
-            local_call(thread, (uint32_t)context->gregs[REG_RAX], context->gregs[REG_RDI],
-                       (int64_t *)&context->gregs[REG_RAX])) {
+        if (info->arch != ARCH_X86_64 || new_site(thread, rip)) {
+            event = SLOT_EVENT_SYSCALL;
+        } else if (local_call(thread, (uint32_t)context->gregs[REG_RAX], context->gregs[REG_RDI],
+                              (int64_t *)&context->gregs[REG_RAX])) {
             slot->local_calls++;
-            return;
-        }
-        event = SLOT_EVENT_SYSCALL;
-        if (info->arch == ARCH_X86_64 && call_directly(thread, context)) {
-            if (!thread->kicked) {
-                return;
-            }
             event = SLOT_EVENT_KICK;
+        } else if (call_directly(thread, context)) {
+            event = SLOT_EVENT_KICK;
+        } else {
+            event = SLOT_EVENT_SYSCALL;
+        }
+        if (event == SLOT_EVENT_KICK && !thread->kicked) {
+            return; /* answered, and the kernel has nothing to do before the guest runs on */
         }
     } else if (signo == STUB_KICK_SIGNAL) {
         event = SLOT_EVENT_KICK;
+    } else if (signo == SIGILL_NR && rip == (uint64_t)stub_kicked_trap) {
+        context->gregs[REG_RIP] = context->gregs[REG_RCX];
+        event = SLOT_EVENT_KICK;
+    } else if (signo == SIGILL_NR && rip == (uint64_t)stub_call_trap) {
+        context->gregs[REG_RIP] = context->gregs[REG_RCX];
+        event = SLOT_EVENT_SYSCALL;
     } else {
         event = SLOT_EVENT_FAULT;
         report_fault(slot, signo, info, context);
@@ -208,6 +258,9 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
     }
     slot->regs.fs_base = read_base(thread, 0);
     slot->regs.gs_base = read_base(thread, 1);
+    if (slot->regs.gs_base == (uint64_t)thread) {
+        slot->regs.gs_base = 0; /* the guest has set none */
+    }
     slot->fpstate = context->fpstate;
     slot->fpstate_size = 0;
     if (context->fpstate) {

@@ -28,6 +28,7 @@
 #define FUTEX_WAIT 0
 #define FUTEX_WAKE 1
 
+#define SIGILL_NR 4
 #define SIGSYS_NR 31
 
 #define CLONE_VM             0x00000100u
@@ -60,6 +61,7 @@ struct host_ucontext {
 #define REG_RSI              9
 #define REG_RDX              12
 #define REG_RAX              13
+#define REG_RCX              14
 #define REG_RIP              16
 
 struct host_siginfo {
@@ -79,7 +81,12 @@ long stub_blocking_call(const struct slot_call *call, const uint64_t args[6],
 extern const char stub_window_start[] __attribute__((visibility("hidden")));
 extern const char stub_window_end[] __attribute__((visibility("hidden")));
 extern const char stub_window_abort[] __attribute__((visibility("hidden")));
+extern const char stub_leave_start[] __attribute__((visibility("hidden")));
+extern const char stub_leave_end[] __attribute__((visibility("hidden")));
+extern const char stub_kicked_trap[] __attribute__((visibility("hidden")));
+extern const char stub_call_trap[] __attribute__((visibility("hidden")));
 /* stub.c, called from there */
+int stub_fast(uint64_t frame[8]);
 void stub_begin(struct stub_thread *thread);
 void stub_child(struct stub_thread *thread);
 void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *context);
@@ -107,6 +114,20 @@ static inline void copy_bytes(void *to, const void *from, size_t size) {
 static inline void __attribute__((noreturn)) die(void) {
     for (;;) {
         host_call(SYS_exit_group, 139, 0, 0, 0);
+    }
+}
+
+/* %gs is the stub's as long as the guest has not set it (arch_prctl(2)). */
+static inline uint64_t read_gs(void) {
+    uint64_t base;
+
+    __asm__ volatile("rdgsbase %0" : "=r"(base));
+    return base;
+}
+
+static inline void own_gs(struct stub_thread *thread) {
+    if (thread->has_fsgsbase) {
+        __asm__ volatile("wrgsbase %0" : : "r"(thread));
     }
 }
 

@@ -181,6 +181,14 @@ int64_t sys_arch_prctl(struct task *current, int op, unsigned long addr) {
         if (addr >= USER_TASK_SIZE) {
             return -EPERM;
         }
+        if (op == ARCH_SET_GS) {
+            /* Patched calls need it; this program shall have it. */
+            int result = memory_patch_off(current->mm, current->thread);
+
+            if (result) {
+                return result;
+            }
+        }
         return host_thread_call(current->thread, SYS_arch_prctl, (uint64_t)op, addr, 0, 0, 0, 0);
     case ARCH_GET_FS:
         return put_user(current->thread, host_thread_regs(current->thread)->fs_base,

@@ -17,6 +17,7 @@
  */
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 
 #include "task/signal_internal.h"
@@ -111,8 +112,13 @@ static void run_handler(struct task *current, const struct signal_info *info,
                         const struct user_sigaction *action) {
     /* The frame saves the mask that the handler's return restores: of sigsuspend and its like, the
      * one before the call. */
+    struct user_regs *regs = host_thread_regs(current->thread);
+    uint64_t site;
     kernel_sigset mask = current->restore_mask ? current->saved_mask : signal_get_mask(current);
 
+    if (memory_patch_translate(current->mm, &regs->rip, &site)) {
+        host_thread_regs_changed(current->thread);
+    }
     if (sigframe_push(current, action, info, mask) < 0) {
         signal_frame_failed(current, info->signal);
         return;
@@ -268,6 +274,75 @@ static void handle_fault(struct task *current, const struct host_event *event) {
     signal_force(current, &info);
 }
 
+/* Calls that the stub answers by itself, when it may: local.c, direct.c. */
+static bool stub_answers(long number) {
+    switch (number) {
+    case SYS_read:
+    case SYS_write:
+    case SYS_pread64:
+    case SYS_pwrite64:
+    case SYS_readv:
+    case SYS_writev:
+    case SYS_lseek:
+    case SYS_getpid:
+    case SYS_gettid:
+    case SYS_getppid:
+    case SYS_getuid:
+    case SYS_geteuid:
+    case SYS_getgid:
+    case SYS_getegid:
+    case SYS_getpgrp:
+    case SYS_getpgid:
+    case SYS_getsid:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* A call that came by a signal and need not the next time. */
+static void patch_site(struct task *current) {
+    struct user_regs *regs = host_thread_regs(current->thread);
+    struct thread_group *group = current->thread_group;
+    size_t tasks;
+
+    if (!stub_answers((int32_t)regs->rax) ||
+        !(host_job_allowed(group->kernel->job) & SLOT_PUBLIC_PATCH)) {
+        return;
+    }
+    lock_acquire(&group->signal_lock);
+    tasks = group->task_count;
+    lock_release(&group->signal_lock);
+    if (tasks == 1) {
+        memory_patch_site(current->mm, current->thread, regs->rip - SYSCALL_INSTRUCTION_SIZE);
+        if (memory_patch_enter(current->mm, &regs->rip)) {
+            host_thread_regs_changed(current->thread);
+        }
+    }
+}
+
+/*
+ * The guest was found in a trampoline: it shall not know. True: nothing has happened to the
+ * program. It was single-stepping, and has only stepped from its text into the trampoline: the site
+ * is its own again, and the step is made once more. Or it came to the address behind a patched
+ * `syscall`.
+ */
+static bool leave_trampoline(struct task *current, const struct host_event *event) {
+    struct user_regs *regs = host_thread_regs(current->thread);
+    uint64_t site;
+
+    if (event->kind == SLOT_EVENT_FAULT && memory_patch_enter(current->mm, &regs->rip)) {
+        host_thread_regs_changed(current->thread);
+        return true;
+    }
+    if (!memory_patch_translate(current->mm, &regs->rip, &site)) {
+        return false;
+    }
+    host_thread_regs_changed(current->thread);
+    return event->kind == SLOT_EVENT_FAULT && event->fault.signo == SIGTRAP &&
+           memory_patch_restore(current->mm, current->thread, site, site + 1) == 0;
+}
+
 static void run_guest(struct task *current) {
     int64_t no_restart = 0;
 
@@ -293,13 +368,16 @@ static void run_guest(struct task *current) {
         } else if (reported) {
             /* The guest has not run since the call. */
         } else if (event.kind == SLOT_EVENT_SYSCALL) {
+            patch_site(current);
             if (!task_handle_call(current)) {
                 return;
             }
             continue;
-        } else if (event.kind == SLOT_EVENT_FAULT) {
-            handle_fault(current, &event);
-        } else if (event.kind != SLOT_EVENT_KICK) {
+        } else if (event.kind == SLOT_EVENT_FAULT || event.kind == SLOT_EVENT_KICK) {
+            if (!leave_trampoline(current, &event) && event.kind == SLOT_EVENT_FAULT) {
+                handle_fault(current, &event);
+            }
+        } else {
             kill_guest(current, "its slot reported an event that cannot be", event.kind);
         }
         if (atomic_load(&current->work) && !task_user_boundary(current, &no_restart)) {
