@@ -150,10 +150,11 @@ static pid_t start(const struct row *row, void (*handler)(int), int flags) {
         sigaddset(&usr2, SIGUSR2);
         sigprocmask(SIG_BLOCK, &usr2, NULL);
         if (row->call == call_wait) {
+            pid_t self = getpid();
             blocked_child = fork();
             if (blocked_child == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
-                for (;;)
+                while (getppid() == self) /* it may have been killed before that */
                     pause();
             }
         }
