@@ -427,7 +427,7 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
     while (kernel_wait_idle(kernel, WAIT_FOREVER) != 0) {
     }
     if (options->stats) {
-        syscall_stats_print(LOG_FD);
+        syscall_stats_print(LOG_FD, made.job);
         kernel_pause_print(LOG_FD);
     }
     kernel_end(&launch, status_of(atomic_load(&kernel->init_status)));

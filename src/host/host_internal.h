@@ -107,6 +107,8 @@ struct host_job {
     struct lock lock;           /* class HOST_JOB */
     struct list_head processes; /* guarded by lock */
     uint32_t public_flags;      /* immutable once a guest runs */
+    /* What the stubs of threads that have gone say to have answered: figures and nothing else. */
+    _Atomic uint64_t local_calls, direct_calls, patched_calls;
     pid_t zygote_pid;
     int notify_fd; /* seccomp's listener; -1: none */
     pthread_t notifier;

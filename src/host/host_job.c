@@ -43,6 +43,12 @@ void host_job_allow(struct host_job *job, uint32_t flags) {
     job->public_flags = flags;
 }
 
+void host_job_call_counts(const struct host_job *job, struct host_call_counts *counts) {
+    *counts = (struct host_call_counts){.local = atomic_load(&job->local_calls),
+                                        .direct = atomic_load(&job->direct_calls),
+                                        .patched = atomic_load(&job->patched_calls)};
+}
+
 uint32_t host_job_allowed(const struct host_job *job) {
     bool fsgsbase = getauxval(AT_HWCAP2) & 2;
 

@@ -29,6 +29,12 @@ int MUST_CHECK host_proc_setup(void);
 struct host_job *host_job_new_mock(void); /* ERR_PTR */
 /* The real one: starts the zygote. See host_job.c for the start of the kernel process. */
 struct host_job *host_job_new(void);
+/* What the guests' stubs say to have answered by themselves, of threads that have gone; `patched`
+ * of both without a signal. Display figures: a guest can make them up. */
+struct host_call_counts {
+    uint64_t local, direct, patched;
+};
+void host_job_call_counts(const struct host_job *job, struct host_call_counts *counts);
 /* SLOT_PUBLIC_*, less what this processor cannot. */
 uint32_t host_job_allowed(const struct host_job *job);
 /* What its guests' stubs may do without the kernel: SLOT_PUBLIC_*. Set before the first guest runs.

@@ -36,6 +36,7 @@ struct host_thread *host_thread_new(struct host_process *process, struct host_as
     if (thread->slot) {
         host_aspace_public(aspace, index)->table = 0; /* of the slot's thread before */
         thread->slot->direct = thread->slot->close_count = 0;
+        thread->slot->local_calls = thread->slot->patched_calls = 0;
         memset(thread->slot->direct_io, 0, sizeof(thread->slot->direct_io));
     }
     pthread_mutex_init(&thread->start_mutex, NULL);
@@ -66,6 +67,20 @@ struct host_thread *host_thread_get(struct host_thread *thread) {
     return thread;
 }
 
+static uint64_t fetch64(const uint64_t *field) {
+    return __atomic_load_n(field, __ATOMIC_RELAXED);
+}
+
+static void count_calls(const struct host_thread *thread) {
+    const struct slot *slot = thread->slot;
+    struct host_job *job = thread->process->job;
+
+    atomic_fetch_add(&job->local_calls, fetch64(&slot->local_calls));
+    atomic_fetch_add(&job->patched_calls, fetch64(&slot->patched_calls));
+    atomic_fetch_add(&job->direct_calls,
+                     fetch64(&slot->direct_io[2]) + fetch64(&slot->direct_io[3]));
+}
+
 void host_thread_put(struct host_thread *thread) {
     struct host_process *process = thread->process;
 
@@ -76,6 +91,7 @@ void host_thread_put(struct host_thread *thread) {
     list_del(&thread->process_link);
     lock_release(&process->lock);
     if (!thread->mock) {
+        count_calls(thread);
         host_aspace_slot_free(thread->aspace, thread->index);
     }
     pthread_mutex_destroy(&thread->start_mutex);
@@ -119,10 +135,6 @@ struct host_aspace *host_thread_aspace(const struct host_thread *thread) {
 }
 
 static uint32_t fetch32(const uint32_t *field) {
-    return __atomic_load_n(field, __ATOMIC_RELAXED);
-}
-
-static uint64_t fetch64(const uint64_t *field) {
     return __atomic_load_n(field, __ATOMIC_RELAXED);
 }
 

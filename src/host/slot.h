@@ -214,6 +214,7 @@ struct slot {
     int32_t close_fds[SLOT_MAX_CLOSES];
     /* How many calls the stub has answered by itself: figures for --stats and nothing else. */
     uint64_t local_calls;
+    uint64_t patched_calls; /* those of them and of direct_io that came without a signal */
     uint8_t bounce[SLOT_BOUNCE_SIZE];
 };
 

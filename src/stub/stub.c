@@ -200,6 +200,7 @@ int stub_fast(uint64_t frame[8]) {
     } else if (!direct_call(thread, (int32_t)frame[6], frame, &result)) {
         return 0;
     }
+    thread->slot->patched_calls++;
     frame[6] = (uint64_t)result;
     return 1;
 }

@@ -104,7 +104,8 @@ static void stats_line(int fd, const char *line, int length) {
     }
 }
 
-void syscall_stats_print(int fd) {
+void syscall_stats_print(int fd, const struct host_job *job) {
+    struct host_call_counts own;
     long order[SYSCALL_COUNT];
     size_t count = 0;
     uint64_t calls = 0, errors = 0;
@@ -135,4 +136,21 @@ void syscall_stats_print(int fd) {
     stats_line(fd, line,
                snprintf(line, sizeof(line), "%10" PRIu64 " %10" PRIu64 " %12s %10s  total\n", calls,
                         errors, "", ""));
+    host_job_call_counts(job, &own);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } figures[] = {
+        {"calls", calls + own.local + own.direct}, /* all that programs made */
+        {"handovers", calls},                      /* of these, the kernel process answered */
+        {"local", own.local},                      /* the stub did, from what it knows */
+        {"direct", own.direct},                    /* the stub did, by one host call */
+        {"patched", own.patched},                  /* of both, without a signal */
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(figures); i++) {
+        stats_line(fd, line,
+                   snprintf(line, sizeof(line), "starling: stats: %s %" PRIu64 "\n",
+                            figures[i].name, figures[i].value));
+    }
 }

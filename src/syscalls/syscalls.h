@@ -29,9 +29,10 @@ struct syscall_info {
 };
 bool syscall_describe(long number, struct syscall_info *info);
 
-/* --stats: counts calls from now on; print writes the counts, most frequent first, to fd. */
+/* --stats: counts calls from now on; print writes the counts, most frequent first, and those of the
+ * guests' stubs, to fd. */
 void syscall_stats_start(void);
-void syscall_stats_print(int fd);
+void syscall_stats_print(int fd, const struct host_job *job);
 
 /* --strace: lines go to fd (borrowed). trace.c. */
 void trace_start(int fd);
