@@ -2,14 +2,15 @@
  * Patched call sites: a `syscall` instruction whose calls the stub can answer is reached no more.
  * Five bytes become a jump to a trampoline, which enters the stub without a signal. Two shapes:
  *
- *   BEHIND  `syscall` and the instruction behind it (`cmp $-4096,%rax` in a libc) become the jump.
+ * BEHIND: `syscall` and the instruction behind it (`cmp $-4096,%rax` in a libc) become the jump.
  * The trampoline executes that instruction and goes back. It holds a `syscall` of its own, for
- *           calls that are made again after a signal. Who comes to the address between the two (a
- *           signal handler's return, a branch) finds a byte of the jump there that faults: the
- *           trampoline is chosen so. memory_patch_enter() sends him on.
- *   BEFORE  the one instruction before the `syscall` (`mov $nr,%eax`, five bytes at least) becomes
+ * calls that are made again after a signal. Who comes to the address between the two (a signal
+ * handler's return, a branch) finds a byte of the jump there that faults: the trampoline is chosen
+ * so. memory_patch_enter() sends him on.
+ *
+ * BEFORE: the one instruction before the `syscall` (`mov $nr,%eax`, five bytes at least) becomes
  * the jump. The trampoline executes it and enters the stub. The `syscall` stands where it did, so
- *           no address loses its meaning.
+ * no address loses its meaning.
  *
  * A site is patched only while its memory has one thread, since five bytes cannot be written at one
  * stroke.
