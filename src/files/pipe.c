@@ -91,8 +91,11 @@ static void pipe_moved(void *arg, uint32_t events) {
     lock_release(&pipe->wait.lock);
     if (!waited && pipe->watching) {
         pipe->watching = false;
-        (void)!poller_modify(&pipe->watches[0], 0);
-        (void)!poller_modify(&pipe->watches[1], 0);
+        for (int i = 0; i < 2; i++) {
+            if (pipe->watches[i].active) {
+                (void)!poller_modify(&pipe->watches[i], 0);
+            }
+        }
     }
 }
 
@@ -130,15 +133,14 @@ static void pipe_unwatch(struct pipe *pipe) {
 
     lock_acquire(&pipe->watch_lock);
     direct = atomic_exchange(&pipe->direct, false);
+    /* Before the watches go, one by one: pipe_moved() may run for the other just now. */
+    pipe->watching = false;
     lock_release(&pipe->watch_lock);
     if (!direct) {
         return;
     }
     poller_remove(&pipe->watches[0]);
     poller_remove(&pipe->watches[1]);
-    lock_acquire(&pipe->watch_lock);
-    pipe->watching = false;
-    lock_release(&pipe->watch_lock);
     wait_queue_wake(&pipe->wait, 0); /* what was on its way */
 }
 
