@@ -344,7 +344,9 @@ static struct dentry *dentry_insert(struct dentry *parent, const char *name, str
         lru_remove(old);
         dentry_put(old);
     }
-    lru_add(dentry);
+    if (!dentry->sb->type->names_pass) {
+        lru_add(dentry);
+    }
     return dentry;
 }
 

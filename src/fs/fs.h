@@ -214,7 +214,8 @@ struct super_block {
 struct file_system_type {
     const char *name; /* as in /proc/filesystems */
     bool nodev;
-    uint32_t magic; /* statfs(2) f_type */
+    bool names_pass; /* most names go by themselves (/proc/PID): what nobody holds is not kept */
+    uint32_t magic;  /* statfs(2) f_type */
     /* mount(2): `data` is the option string. ERR_PTR. NULL op: only the kernel itself makes one. */
     struct super_block *(*mount)(const char *source, const char *data,
                                  const struct credentials *creds);

@@ -135,6 +135,7 @@ static void procfs_release(struct super_block *sb) {
 const struct file_system_type procfs_type = {
     .name = "proc",
     .nodev = true,
+    .names_pass = true,
     .magic = PROC_SUPER_MAGIC,
     .mount = procfs_mount,
     .release = procfs_release,
