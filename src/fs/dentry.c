@@ -113,22 +113,27 @@ static struct dentry *hash_find(uint64_t hash, const struct dentry *parent, cons
 
 /* ---- the list of recent ones ---- */
 
+static void lru_forget_locked(struct dentry *dentry, struct list_head *victims) {
+    list_del(&dentry->lru_link);
+    lru_count--;
+    dentry->cached = false;
+    list_add_tail(&dentry->lru_link, victims);
+}
+
 static void lru_trim_locked(struct list_head *victims) {
     size_t second_chances = lru_count;
 
     while (lru_count > lru_limit) {
         struct dentry *d = list_first_entry(&lru, struct dentry, lru_link);
 
-        list_del(&d->lru_link);
         if (second_chances && atomic_load_explicit(&d->recent, memory_order_relaxed)) {
             second_chances--;
             atomic_store_explicit(&d->recent, false, memory_order_relaxed);
+            list_del(&d->lru_link);
             list_add_tail(&d->lru_link, &lru);
             continue;
         }
-        lru_count--;
-        d->cached = false;
-        list_add_tail(&d->lru_link, victims);
+        lru_forget_locked(d, victims);
     }
 }
 
@@ -190,10 +195,7 @@ void dentry_forget_super_block(struct super_block *sb) {
     lock_acquire(&lru_lock);
     list_for_each_entry_safe (d, next, &lru, lru_link) {
         if (d->sb == sb) {
-            list_del(&d->lru_link);
-            lru_count--;
-            d->cached = false;
-            list_add_tail(&d->lru_link, &victims);
+            lru_forget_locked(d, &victims);
         }
     }
     lock_release(&lru_lock);
@@ -358,8 +360,30 @@ void dentry_invalidate(struct dentry *dentry) {
     lru_remove(dentry);
 }
 
+/* What is known to be absent in a directory that has gone: it would keep the directory. */
+static void forget_children(struct dentry *dentry) {
+    struct list_head victims;
+    struct dentry *d, *next;
+
+    list_init(&victims);
+    lock_acquire(&dentry->sb->dentry_lock);
+    lock_acquire(&lru_lock);
+    list_for_each_entry_safe (d, next, &lru, lru_link) {
+        if (d->sb == dentry->sb && d->parent == dentry) {
+            lru_forget_locked(d, &victims);
+        }
+    }
+    lock_release(&lru_lock);
+    lock_release(&dentry->sb->dentry_lock);
+    lru_put_victims(&victims);
+}
+
 void dentry_unlink(struct dentry *dentry) {
     dentry_invalidate(dentry);
+    /* Somebody beside the caller holds it: perhaps such children. */
+    if (dentry->inode && S_ISDIR(dentry->inode->type) && atomic_load(&dentry->ref.count) > 1) {
+        forget_children(dentry);
+    }
 }
 
 /* The name was found to mean something else than `dentry`, which was there; unless the guest has

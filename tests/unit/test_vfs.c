@@ -387,13 +387,40 @@ static void test_tmpfs_limit(void **state) {
     vfs_test_finish(&t);
 }
 
+/* What was looked for in vain in a directory does not keep it when it has gone. */
+static void test_absent_names_do_not_keep_a_directory(void **state) {
+    struct vfs_test t;
+    struct path path, none;
+
+    vfs_test_start(&t, 0);
+    assert_int_equal(vfs_mkdir(&t.walk, "/d", 0755), 0);
+    assert_int_equal(path_lookup(&t.walk, "/d", 0, &path), 0);
+    for (int i = 0; i < 3; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "/d/absent%d", i);
+        assert_int_equal(path_lookup(&t.walk, name, 0, &none), -ENOENT);
+    }
+    assert_true(atomic_load(&path.dentry->ref.count) > 1);
+    assert_int_equal(vfs_rmdir(&t.walk, "/d"), 0);
+    assert_int_equal(atomic_load(&path.dentry->ref.count), 1);
+    path_put(&path);
+    vfs_test_finish(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lookup_and_open), cmocka_unit_test(test_symlinks),
-        cmocka_unit_test(test_rename),          cmocka_unit_test(test_unlinked_file_lives),
-        cmocka_unit_test(test_permissions),     cmocka_unit_test(test_readdir_while_unlinking),
-        cmocka_unit_test(test_fd_table),        cmocka_unit_test(test_mounts),
-        cmocka_unit_test(test_resolve),         cmocka_unit_test(test_tmpfs_limit),
+        cmocka_unit_test(test_absent_names_do_not_keep_a_directory),
+        cmocka_unit_test(test_lookup_and_open),
+        cmocka_unit_test(test_symlinks),
+        cmocka_unit_test(test_rename),
+        cmocka_unit_test(test_unlinked_file_lives),
+        cmocka_unit_test(test_permissions),
+        cmocka_unit_test(test_readdir_while_unlinking),
+        cmocka_unit_test(test_fd_table),
+        cmocka_unit_test(test_mounts),
+        cmocka_unit_test(test_resolve),
+        cmocka_unit_test(test_tmpfs_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
