@@ -182,9 +182,12 @@ struct host_aspace *host_thread_aspace(const struct host_thread *thread); /* bor
 int MUST_CHECK host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *system);
 /* sched_setaffinity for the guest: remembered and honoured by the pairing. */
 
+/* The last event was a call that came without a signal. */
+bool host_thread_came_patched(const struct host_thread *thread);
+
 /* Extended state (XSAVE image) of the last event's host frame, to and from a kernel buffer. Size 0:
  * none (fresh thread). */
-size_t host_thread_fpstate_size(const struct host_thread *thread);
+size_t host_thread_fpstate_size(struct host_thread *thread);
 int MUST_CHECK host_thread_fpstate_read(struct host_thread *thread, void *buffer, size_t size);
 int MUST_CHECK host_thread_fpstate_write(struct host_thread *thread, const void *buffer,
                                          size_t size);

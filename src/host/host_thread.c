@@ -138,6 +138,11 @@ static uint32_t fetch32(const uint32_t *field) {
     return __atomic_load_n(field, __ATOMIC_RELAXED);
 }
 
+static void fetch_fpstate(struct host_thread *thread) {
+    thread->fpstate = fetch64(&thread->slot->fpstate);
+    thread->fpstate_size = MIN(fetch64(&thread->slot->fpstate_size), (uint64_t)FPSTATE_MAX);
+}
+
 static void fetch_regs(struct host_thread *thread) {
     const uint64_t *from = thread->slot->regs.gregs;
     uint64_t *to = (uint64_t *)&thread->regs;
@@ -145,8 +150,7 @@ static void fetch_regs(struct host_thread *thread) {
     for (size_t i = 0; i < sizeof(struct user_regs) / sizeof(uint64_t); i++) {
         to[i] = fetch64(&from[i]);
     }
-    thread->fpstate = fetch64(&thread->slot->fpstate);
-    thread->fpstate_size = MIN(fetch64(&thread->slot->fpstate_size), (uint64_t)FPSTATE_MAX);
+    fetch_fpstate(thread);
 }
 
 int host_thread_hand_over(struct host_thread *thread, enum slot_command command) {
@@ -411,7 +415,27 @@ void host_thread_exit(struct host_thread *thread) {
     }
 }
 
-size_t host_thread_fpstate_size(const struct host_thread *thread) {
+bool host_thread_came_patched(const struct host_thread *thread) {
+    return thread->fpstate == SLOT_FPSTATE_LIVE;
+}
+
+/* After a call that came without a signal the state is in the thread's registers: has it put where
+ * it can be read. */
+static void frame_fpstate(struct host_thread *thread) {
+    if (thread->fpstate != SLOT_FPSTATE_LIVE) {
+        return;
+    }
+    thread->fpstate = 0;
+    if (host_thread_hand_over(thread, SLOT_FRAME) == SLOT_EVENT_CALLS) {
+        fetch_fpstate(thread);
+    }
+    if (thread->fpstate == SLOT_FPSTATE_LIVE) {
+        thread->fpstate = 0; /* a stub that does not obey: the guest's loss */
+    }
+}
+
+size_t host_thread_fpstate_size(struct host_thread *thread) {
+    frame_fpstate(thread);
     return thread->fpstate ? thread->fpstate_size : 0;
 }
 

@@ -63,7 +63,8 @@ struct stub_thread {
     uint64_t stub_base;
     int32_t control_fd;
     uint32_t index;
-    uint32_t masked; /* the reserved signal is blocked: in a signal handler of the host */
+    uint32_t masked;  /* the reserved signal is blocked: in a handler, or not yet in the guest */
+    uint32_t reframe; /* the command that stub_reframe() is called for */
     uint32_t has_fsgsbase;
     uint32_t inherits_gs; /* a new thread: its parent's %gs is the guest's own */
     uint32_t kernel_pid;  /* the parent that new processes must ask to die with; 0: need not */
@@ -139,7 +140,9 @@ enum slot_command {
     SLOT_CLONE_THREAD,  /* clone a host thread into slot clone_slot */
     SLOT_CLONE_PROCESS, /* fork or vfork-like clone: see clone_* */
     SLOT_EXIT_THREAD,   /* leave: exit(2) */
+    SLOT_FRAME,         /* make a host frame with the extended state, then report */
 };
+#define SLOT_FPSTATE_LIVE 1u
 
 #define SLOT_MAX_CALLS   24
 #define SLOT_MAX_CLOSES  8
@@ -180,6 +183,7 @@ struct slot {
     uint32_t event;
     uint32_t command;
     struct slot_regs regs;
+    /* SLOT_FPSTATE_LIVE: in the registers still, SLOT_FRAME brings it to memory. Else: */
     uint64_t fpstate; /* guest address of the extended state in the host frame, 0 when none; and its
                          size */
     uint64_t fpstate_size;

@@ -129,6 +129,7 @@ static struct stub_thread *prepare_thread(const struct zygote_setup *setup) {
     uint64_t stub_end = setup->stub_base + STUB_TOTAL_SIZE;
 
     thread->slot = (struct slot *)(setup->stub_base + STUB_SLOTS_OFFSET);
+    thread->masked = 1;
     thread->fast_sp = (uint64_t)thread + STUB_FAST_SP_OFFSET;
     thread->public = (const struct slot_public *)(setup->stub_base + STUB_PUBLIC_OFFSET);
     thread->stub_base = setup->stub_base;

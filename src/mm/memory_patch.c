@@ -273,18 +273,28 @@ static bool patch_with_token(struct memory_manager *mm, struct host_thread *thre
     return true;
 }
 
-void memory_patch_site(struct memory_manager *mm, struct host_thread *thread, uint64_t site) {
-    uint64_t *rejected = &mm->patches.rejected[(site ^ site >> 8) % PATCH_REJECTED];
+bool memory_patch_site(struct memory_manager *mm, struct host_thread *thread, uint64_t site,
+                       bool at_once) {
+    uint64_t *seen = &mm->patches.seen[(site ^ site >> 8) % PATCH_SEEN];
+    uint64_t before = __atomic_load_n(seen, __ATOMIC_RELAXED);
+    bool patched;
 
-    if (__atomic_load_n(rejected, __ATOMIC_RELAXED) == site ||
-        __atomic_load_n(&mm->patches.off, __ATOMIC_RELAXED) || memory_manager_is_shared(mm) ||
-        memory_change_begin(mm)) {
-        return;
+    if (before == (site | PATCH_REJECTED) || __atomic_load_n(&mm->patches.off, __ATOMIC_RELAXED)) {
+        return false;
     }
-    if (!patch_with_token(mm, thread, site)) {
-        __atomic_store_n(rejected, site, __ATOMIC_RELAXED);
+    if (before != site && !at_once) {
+        __atomic_store_n(seen, site, __ATOMIC_RELAXED);
+        return false;
     }
+    if (memory_manager_is_shared(mm) || memory_change_begin(mm)) {
+        return false;
+    }
+    patched = patch_with_token(mm, thread, site);
     memory_change_end(mm);
+    if (!patched) {
+        __atomic_store_n(seen, site | PATCH_REJECTED, __ATOMIC_RELAXED);
+    }
+    return patched;
 }
 
 static bool concerns(const struct patch *patch, uint64_t start, uint64_t end) {

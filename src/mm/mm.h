@@ -162,10 +162,12 @@ int MUST_CHECK memory_load(struct memory_manager *mm, struct host_thread *thread
 int64_t MUST_CHECK memory_place(struct memory_manager *mm, uint64_t hint, uint64_t size,
                                 uint64_t align, const struct memory_segment *taken, size_t count);
 /*
- * memory_patch.c. The guest's own thread has trapped at the `syscall` at `site`, with a call that
- * its stub could have answered: patches it when that is safe. The caller's process has one thread.
+ * memory_patch.c. The guest's own thread has trapped at the `syscall` at `site`: patches it when
+ * that is safe, `at_once` or the second time that it traps. The caller's process has one thread.
+ * True: it is patched now.
  */
-void memory_patch_site(struct memory_manager *mm, struct host_thread *thread, uint64_t site);
+bool memory_patch_site(struct memory_manager *mm, struct host_thread *thread, uint64_t site,
+                       bool at_once);
 /* An address within a trampoline becomes the one in the program that it stands for, with the
  * `syscall` it belongs to; false: it was none. */
 bool memory_patch_translate(struct memory_manager *mm, uint64_t *address, uint64_t *site);

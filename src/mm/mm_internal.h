@@ -84,7 +84,8 @@ struct memory_deferred {
 };
 
 /* memory_patch.c */
-#define PATCH_REJECTED 64
+#define PATCH_SEEN     256
+#define PATCH_REJECTED (1ull << 63) /* in patch_set.seen */
 #define PATCH_CELL     64
 #define PATCH_AREA     0x10000ul /* holds every value of a displacement's second byte */
 #define PATCH_CELLS    ((int)(PATCH_AREA / PATCH_CELL))
@@ -103,8 +104,9 @@ struct patch_set { /* changed with the token and the lock held; read with either
     size_t count, capacity;
     struct patch_area *areas;
     size_t area_count;
-    uint64_t rejected[PATCH_REJECTED]; /* sites that cannot be patched, by hash: a hint, no lock */
-    bool off;                          /* atomic; never cleared */
+    /* By hash, a hint, no lock: sites that have trapped once, and that cannot be patched. */
+    uint64_t seen[PATCH_SEEN];
+    bool off; /* atomic; never cleared */
 };
 /* The token is held. Restores the sites whose text or trampoline lies in the range. */
 void memory_patch_forget(struct memory_manager *mm, struct host_thread *thread, uint64_t start,

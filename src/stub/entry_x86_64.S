@@ -23,7 +23,7 @@
  * everything else is as the guest had it. The guest's stack is not touched (red zone). No signal is blocked.
  *
  * Answered: back to rcx, with rcx and r11 as `syscall` leaves them. Not answered: by a trap of the stub's own to the
- * kernel, at once: a write may be half done.
+ * kernel, as if the `syscall` had trapped.
  *
  * The reserved signal must not be lost between the look at `kicked` and the guest. Its handler moves a thread that it
  * finds from stub_leave_start on back there; at stub_leave_end all registers are the guest's already, and it counts as
@@ -47,6 +47,12 @@ stub_fast_entry:
     cld
     pushq %rcx
     pushq %rax
+    pushq %rbx
+    pushq %rbp
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
     pushq %r9
     pushq %r8
     pushq %r10
@@ -62,6 +68,7 @@ stub_fast_entry:
     popq %r10
     popq %r8
     popq %r9
+    addq $48, %rsp /* stub_fast has kept these */
     popq %rax
     popq %rcx
     testl %r11d, %r11d
@@ -84,6 +91,13 @@ stub_call_trap: /* its handler reports the call: not a step outside, where the r
     popfq
     movq %gs:GUEST_RSP, %rsp
 stub_kicked_trap: /* its handler reports a kick at rcx, with all registers */
+    ud2
+
+/* void stub_reframe(void): the trap's frame holds the guest's extended state, which is still in the registers; the
+ * handler goes on from there (stub.c). */
+    .globl stub_reframe
+    .hidden stub_reframe
+stub_reframe:
     ud2
 
 /* The zygote jumps here with rsp near the top of slot 0's stub stack. */

@@ -40,56 +40,69 @@ static void close_fds(struct slot *slot) {
     slot->close_count = 0;
 }
 
+/* Does what the kernel has ordered. 1: the guest shall run, thread->frame holds its registers. 0:
+ * *event is to be reported. */
+static int obey(struct stub_thread *thread, uint32_t command, uint32_t *event) {
+    struct slot *slot = thread->slot;
+    struct host_ucontext *context = thread->frame;
+
+    *event = SLOT_EVENT_CALLS;
+    switch (command) {
+    case SLOT_CALLS_RESUME:
+        if (!make_calls_and_resume(thread)) {
+            return 0;
+        }
+        __attribute__((fallthrough));
+    case SLOT_RESUME_RESULT:
+        if (!context) {
+            die();
+        }
+        context->gregs[REG_RAX] = slot->regs.gregs[REG_RAX];
+        return 1;
+    case SLOT_RESUME_REGS:
+        if (context) {
+            copy_bytes(context->gregs, slot->regs.gregs, sizeof(context->gregs));
+            if (slot->fpstate_reset) {
+                context->fpstate = 0;
+            }
+        }
+        return 1;
+    case SLOT_CALLS:
+        make_calls(thread);
+        return 0;
+    case SLOT_CLONE_THREAD:
+        clone_thread(thread);
+        return 0;
+    case SLOT_CLONE_PROCESS:
+        if (clone_process(thread)) {
+            *event = SLOT_EVENT_STARTED;
+        }
+        return 0;
+    case SLOT_FRAME:
+        return 0;
+    case SLOT_EXIT_THREAD:
+        for (;;) {
+            host_call(SYS_exit, 0, 0, 0, 0);
+        }
+    default:
+        die();
+    }
+}
+
+static uint32_t report(struct stub_thread *thread, uint32_t event) {
+    struct slot *slot = thread->slot;
+
+    hand_over(thread, event);
+    if (slot->close_count) {
+        close_fds(slot);
+    }
+    return slot->command;
+}
+
 /* Reports, obeys, and comes back when the guest shall run: thread->frame then holds its registers.
  */
 static void serve(struct stub_thread *thread, uint32_t event) {
-    for (;;) {
-        struct slot *slot = thread->slot;
-        struct host_ucontext *context = thread->frame;
-
-        hand_over(thread, event);
-        event = SLOT_EVENT_CALLS;
-        if (slot->close_count) {
-            close_fds(slot);
-        }
-        switch (slot->command) {
-        case SLOT_CALLS_RESUME:
-            if (!make_calls_and_resume(thread)) {
-                break;
-            }
-            __attribute__((fallthrough));
-        case SLOT_RESUME_RESULT:
-            if (context) {
-                context->gregs[REG_RAX] = slot->regs.gregs[REG_RAX];
-                return;
-            }
-            die();
-        case SLOT_RESUME_REGS:
-            if (context) {
-                copy_bytes(context->gregs, slot->regs.gregs, sizeof(context->gregs));
-                if (slot->fpstate_reset) {
-                    context->fpstate = 0;
-                }
-            }
-            return;
-        case SLOT_CALLS:
-            make_calls(thread);
-            break;
-        case SLOT_CLONE_THREAD:
-            clone_thread(thread);
-            break;
-        case SLOT_CLONE_PROCESS:
-            if (clone_process(thread)) {
-                event = SLOT_EVENT_STARTED;
-            }
-            break;
-        case SLOT_EXIT_THREAD:
-            for (;;) {
-                host_call(SYS_exit, 0, 0, 0, 0);
-            }
-        default:
-            die();
-        }
+    while (!obey(thread, report(thread, event), &event)) {
     }
 }
 
@@ -100,6 +113,7 @@ static void __attribute__((noreturn)) serve_new(struct stub_thread *thread) {
     uint8_t *bytes = (uint8_t *)&fresh;
 
     serve(thread, SLOT_EVENT_STARTED);
+    thread->masked = 0;
     if (thread->frame) {
         stub_sigreturn(thread->frame);
     }
@@ -169,9 +183,7 @@ static int call_directly(struct stub_thread *thread, struct host_ucontext *conte
     int64_t result;
     int done;
 
-    thread->masked = 1;
     done = direct_call(thread, (int32_t)regs[REG_RAX], args, &result);
-    thread->masked = 0;
     if (done) {
         context->gregs[REG_RAX] = (uint64_t)result;
     }
@@ -189,20 +201,119 @@ static int new_site(struct stub_thread *thread, uint64_t rip) {
     return 1;
 }
 
-/* A patched call: frame[0..5] are its arguments, frame[6] its number and, when 1 comes back, its
- * result. */
-int stub_fast(uint64_t frame[8]) {
-    struct stub_thread *thread = thread_of_stack(frame);
-    int64_t result;
-
-    if (local_call(thread, (uint32_t)frame[6], frame[0], &result)) {
-        thread->slot->local_calls++;
-    } else if (!direct_call(thread, (int32_t)frame[6], frame, &result)) {
+/* Calls after which the guest goes on with other registers than it came with, or in another thread
+ * too: the kernel needs a host frame at once. */
+static int needs_frame(uint32_t number) {
+    switch (number) {
+    case SYS_rt_sigreturn:
+    case SYS_clone:
+    case SYS_fork:
+    case SYS_vfork:
+    case SYS_execve:
+    case SYS_execveat:
+    case SYS_clone3:
+        return 1;
+    default:
         return 0;
     }
-    thread->slot->patched_calls++;
-    frame[6] = (uint64_t)result;
+}
+
+static void capture(struct stub_thread *thread, const struct fast_frame *frame) {
+    struct slot *slot = thread->slot;
+    uint64_t *regs = slot->regs.gregs;
+
+    regs[REG_RDI] = frame->args[0];
+    regs[REG_RSI] = frame->args[1];
+    regs[REG_RDX] = frame->args[2];
+    regs[REG_R10] = frame->args[3];
+    regs[REG_R8] = frame->args[4];
+    regs[REG_R9] = frame->args[5];
+    regs[REG_RAX] = frame->rax;
+    regs[REG_RBX] = frame->rbx;
+    regs[REG_RBP] = frame->rbp;
+    regs[REG_R12] = frame->r12;
+    regs[REG_R13] = frame->r13;
+    regs[REG_R14] = frame->r14;
+    regs[REG_R15] = frame->r15;
+    regs[REG_RCX] = regs[REG_RIP] = frame->rcx;
+    regs[REG_R11] = regs[REG_EFLAGS] = frame->flags;
+    regs[REG_RSP] = thread->guest_rsp;
+    slot->regs.fs_base = read_base(thread, 0);
+    slot->regs.gs_base = 0;
+    slot->fpstate = SLOT_FPSTATE_LIVE;
+    slot->fpstate_size = 0;
+}
+
+/* The kernel answers, with no frame: the guest's vector registers stay where they are, and of the
+ * others only rax changes. For all else that the kernel may order, a frame is made. */
+static uint64_t serve_fast(struct stub_thread *thread, const struct fast_frame *frame) {
+    uint32_t event = SLOT_EVENT_SYSCALL;
+
+    thread->frame = NULL;
+    capture(thread, frame);
+    for (;;) {
+        uint32_t command = report(thread, event);
+
+        event = SLOT_EVENT_CALLS;
+        switch (command) {
+        case SLOT_CALLS_RESUME:
+            if (!make_calls_and_resume(thread)) {
+                break;
+            }
+            __attribute__((fallthrough));
+        case SLOT_RESUME_RESULT:
+            return thread->slot->regs.gregs[REG_RAX];
+        case SLOT_CALLS:
+            make_calls(thread);
+            break;
+        default:
+            thread->reframe = command;
+            stub_reframe();
+        }
+    }
+}
+
+/* A patched call. 1: answered, in frame->rax. */
+int stub_fast(struct fast_frame *frame) {
+    struct stub_thread *thread = thread_of_stack(frame);
+    uint32_t number = (uint32_t)frame->rax;
+    int64_t result;
+
+    if (local_call(thread, number, frame->args[0], &result)) {
+        thread->slot->local_calls++;
+        thread->slot->patched_calls++;
+    } else if (direct_call(thread, (int32_t)number, frame->args, &result)) {
+        thread->slot->patched_calls++;
+    } else if (needs_frame(number)) {
+        return 0;
+    } else {
+        result = (int64_t)serve_fast(thread, frame);
+    }
+    frame->rax = (uint64_t)result;
     return 1;
+}
+
+static void report_fpstate(struct slot *slot, const struct host_ucontext *context) {
+    slot->fpstate = context->fpstate;
+    slot->fpstate_size = 0;
+    if (context->fpstate) {
+        const uint32_t *software = (const uint32_t *)(context->fpstate + 464);
+
+        /* struct _fpx_sw_bytes: magic1, extended_size */
+        slot->fpstate_size = software[0] == 0x46505853 ? software[1] : 512;
+    }
+}
+
+/* serve_fast() goes on here, in the handler of its own trap. */
+static void serve_reframed(struct stub_thread *thread, struct host_ucontext *context) {
+    uint32_t event;
+
+    thread->frame = context;
+    copy_bytes(context->gregs, thread->slot->regs.gregs, sizeof(context->gregs));
+    report_fpstate(thread->slot, context);
+    if (!obey(thread, thread->reframe, &event)) {
+        serve(thread, event);
+    }
 }
 
 void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *context) {
@@ -225,6 +336,12 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
         }
         return;
     }
+    thread->masked = 1;
+    if (signo == SIGILL_NR && rip == (uint64_t)stub_reframe) {
+        serve_reframed(thread, context);
+        thread->masked = 0;
+        return;
+    }
     if (signo == SIGSYS_NR) {
         if (info->arch != ARCH_X86_64 || new_site(thread, rip)) {
             event = SLOT_EVENT_SYSCALL;
@@ -238,6 +355,7 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
             event = SLOT_EVENT_SYSCALL;
         }
         if (event == SLOT_EVENT_KICK && !thread->kicked) {
+            thread->masked = 0;
             return; /* answered, and the kernel has nothing to do before the guest runs on */
         }
     } else if (signo == STUB_KICK_SIGNAL) {
@@ -262,14 +380,8 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
     if (slot->regs.gs_base == (uint64_t)thread) {
         slot->regs.gs_base = 0; /* the guest has set none */
     }
-    slot->fpstate = context->fpstate;
-    slot->fpstate_size = 0;
-    if (context->fpstate) {
-        const uint32_t *software = (const uint32_t *)(context->fpstate + 464);
-
-        /* struct _fpx_sw_bytes: magic1, extended_size */
-        slot->fpstate_size = software[0] == 0x46505853 ? software[1] : 512;
-    }
+    report_fpstate(slot, context);
     serve(thread, event);
     thread->frame = outer;
+    thread->masked = 0;
 }

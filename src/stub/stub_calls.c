@@ -59,6 +59,9 @@ static long blocking_call(struct stub_thread *thread, const struct slot_call *ca
     uint64_t mask = ~(1ull << (STUB_KICK_SIGNAL - 1));
     long result;
 
+    if (!thread->masked) {
+        return stub_blocking_call(call, args, &thread->kicked);
+    }
     host_call(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, 0, 8);
     result = stub_blocking_call(call, args, &thread->kicked);
     mask = ~0ull;

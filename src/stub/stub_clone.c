@@ -32,6 +32,7 @@ static uint64_t prepare_child(struct stub_thread *thread, uint32_t index) {
     child->control_fd = thread->control_fd;
     child->index = index;
     child->kicked = 0;
+    child->masked = 1;
     child->fast_sp = (uint64_t)child + STUB_FAST_SP_OFFSET;
     child->inherits_gs = thread->has_fsgsbase && read_gs() != (uint64_t)thread;
     child->has_fsgsbase = thread->has_fsgsbase;

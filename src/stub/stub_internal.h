@@ -14,6 +14,13 @@
 #define SYS_mmap           9
 #define SYS_munmap         11
 #define SYS_rt_sigprocmask 14
+#define SYS_rt_sigreturn   15
+#define SYS_clone          56
+#define SYS_fork           57
+#define SYS_vfork          58
+#define SYS_execve         59
+#define SYS_execveat       322
+#define SYS_clone3         435
 #define SYS_madvise        28
 #define SYS_recvmsg        47
 #define SYS_close          3
@@ -57,12 +64,21 @@ struct host_ucontext {
 #define REG_R8               0
 #define REG_R9               1
 #define REG_R10              2
+#define REG_R11              3
+#define REG_R12              4
+#define REG_R13              5
+#define REG_R14              6
+#define REG_R15              7
 #define REG_RDI              8
 #define REG_RSI              9
+#define REG_RBP              10
+#define REG_RBX              11
 #define REG_RDX              12
 #define REG_RAX              13
 #define REG_RCX              14
+#define REG_RSP              15
 #define REG_RIP              16
+#define REG_EFLAGS           17
 
 struct host_siginfo {
     int32_t signo, error, code, pad;
@@ -85,11 +101,23 @@ extern const char stub_leave_start[] __attribute__((visibility("hidden")));
 extern const char stub_leave_end[] __attribute__((visibility("hidden")));
 extern const char stub_kicked_trap[] __attribute__((visibility("hidden")));
 extern const char stub_call_trap[] __attribute__((visibility("hidden")));
+/* Hidden, as its address is taken: the linker would make a fixed one of it. */
+void stub_reframe(void) __attribute__((noreturn, visibility("hidden")));
 /* stub.c, called from there */
-int stub_fast(uint64_t frame[8]);
+struct fast_frame;
+int stub_fast(struct fast_frame *frame);
 void stub_begin(struct stub_thread *thread);
 void stub_child(struct stub_thread *thread);
 void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *context);
+
+/* What stub_fast_entry has pushed. */
+struct fast_frame {
+    uint64_t args[6];
+    uint64_t r15, r14, r13, r12, rbp, rbx;
+    uint64_t rax; /* the number; then the result */
+    uint64_t rcx; /* where the guest goes on */
+    uint64_t flags;
+};
 
 static inline long host_call6(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
                               uint64_t e, uint64_t f) {

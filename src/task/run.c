@@ -300,24 +300,43 @@ static bool stub_answers(long number) {
     }
 }
 
+/* Calls that need a host frame, so that their sites gain nothing: stub.c, needs_frame(). */
+static bool needs_frame(long number) {
+    switch (number) {
+    case SYS_rt_sigreturn:
+    case SYS_clone:
+    case SYS_fork:
+    case SYS_vfork:
+    case SYS_execve:
+    case SYS_execveat:
+    case SYS_clone3:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* A call that came by a signal and need not the next time. */
 static void patch_site(struct task *current) {
     struct user_regs *regs = host_thread_regs(current->thread);
     struct thread_group *group = current->thread_group;
+    int32_t number = (int32_t)regs->rax;
     size_t tasks;
 
-    if (!stub_answers((int32_t)regs->rax) ||
+    if (host_thread_came_patched(current->thread) || needs_frame(number) ||
         !(host_job_allowed(group->kernel->job) & SLOT_PUBLIC_PATCH)) {
         return;
     }
     lock_acquire(&group->signal_lock);
     tasks = group->task_count;
     lock_release(&group->signal_lock);
-    if (tasks == 1) {
-        memory_patch_site(current->mm, current->thread, regs->rip - SYSCALL_INSTRUCTION_SIZE);
-        if (memory_patch_enter(current->mm, &regs->rip)) {
-            host_thread_regs_changed(current->thread);
-        }
+    /* The guest goes on where the jump is now. The calls of class K may be left to the resume
+     * (memory_deferred.c), which must change no register but rax: they take the fault once. */
+    if (tasks == 1 &&
+        memory_patch_site(current->mm, current->thread, regs->rip - SYSCALL_INSTRUCTION_SIZE,
+                          stub_answers(number)) &&
+        stub_answers(number) && memory_patch_enter(current->mm, &regs->rip)) {
+        host_thread_regs_changed(current->thread);
     }
 }
 
