@@ -170,8 +170,9 @@ uint64_t MUST_CHECK host_thread_bounce(struct host_thread *thread, const void *d
 
 /* Any thread: makes a thread in user mode report SLOT_EVENT_KICK soon; harmless when it is not. */
 void host_thread_kick(struct host_thread *thread);
-/* Orders exit; kills nothing. Own kernel thread, as its last act on the host thread. */
-void host_thread_exit(struct host_thread *thread);
+/* Orders exit, after up to SLOT_MAX_CALLS host calls whose results nobody wants; kills nothing. Own
+ * kernel thread, as its last act on the host thread. */
+void host_thread_exit(struct host_thread *thread, const struct slot_call *calls, size_t count);
 /* The host tid (in the kernel process's pid namespace), for process_vm_* and /proc. */
 pid_t host_thread_tid(const struct host_thread *thread);
 pid_t host_process_pid(const struct host_process *process);

@@ -407,9 +407,15 @@ void host_thread_send_kick(struct host_thread *thread) {
     syscall(SYS_tgkill, thread->process->pid, atomic_load(&thread->tid), STUB_KICK_SIGNAL);
 }
 
-void host_thread_exit(struct host_thread *thread) {
+void host_thread_exit(struct host_thread *thread, const struct slot_call *calls, size_t count) {
     if (!thread->mock && !atomic_load(&thread->dead)) {
-        int result = host_thread_hand_over(thread, SLOT_EXIT_THREAD);
+        int result;
+
+        for (size_t i = 0; i < count; i++) {
+            thread->slot->calls[i] = calls[i];
+        }
+        thread->slot->call_count = (uint32_t)count;
+        result = host_thread_hand_over(thread, SLOT_EXIT_THREAD);
 
         (void)result; /* gone already: what was wanted */
     }

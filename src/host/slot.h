@@ -139,7 +139,7 @@ enum slot_command {
                            SLOT_RESUME_RESULT does, else report */
     SLOT_CLONE_THREAD,  /* clone a host thread into slot clone_slot */
     SLOT_CLONE_PROCESS, /* fork or vfork-like clone: see clone_* */
-    SLOT_EXIT_THREAD,   /* leave: exit(2) */
+    SLOT_EXIT_THREAD,   /* make host calls as SLOT_CALLS does, then leave: exit(2) */
     SLOT_FRAME,         /* make a host frame with the extended state, then report */
 };
 #define SLOT_FPSTATE_LIVE 1u

@@ -22,8 +22,12 @@ void memory_set_deferring(bool on) {
     atomic_store(&deferring, on);
 }
 
+bool memory_deferring(void) {
+    return atomic_load_explicit(&deferring, memory_order_relaxed);
+}
+
 void memory_deferrable(struct memory_manager *mm, bool yes) {
-    mm->deferrable = yes && atomic_load_explicit(&deferring, memory_order_relaxed);
+    mm->deferrable = yes && memory_deferring();
 }
 
 /* Copies of what is in the range now, for the undoing. False: that is too much. */

@@ -136,8 +136,12 @@ struct memory_manager *memory_manager_fork(struct memory_manager *mm, struct hos
     return child;
 }
 
+size_t memory_manager_users(const struct memory_manager *mm) {
+    return (size_t)atomic_load(&mm->ref.count);
+}
+
 bool memory_manager_is_shared(const struct memory_manager *mm) {
-    return atomic_load(&mm->ref.count) > 1;
+    return memory_manager_users(mm) > 1;
 }
 
 struct host_aspace *memory_manager_aspace(const struct memory_manager *mm) {

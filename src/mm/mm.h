@@ -74,6 +74,8 @@ struct memory_manager *memory_manager_new(struct host_aspace *aspace);
 struct memory_manager *memory_manager_get(struct memory_manager *mm);
 void memory_manager_put(struct memory_manager *mm);
 DEFINE_CLEANUP(struct memory_manager *, memory_manager_put)
+/* References to it: one for each task that uses it, and whoever looks at it just now. */
+size_t memory_manager_users(const struct memory_manager *mm);
 /* Does anybody but one task use it? */
 bool memory_manager_is_shared(const struct memory_manager *mm);
 /* fork: a copy of the tree for the child's host_aspace (honours MADV_DONTFORK). The caller holds
@@ -96,6 +98,7 @@ int64_t MUST_CHECK memory_settle(struct memory_manager *mm, struct host_thread *
                                  int outcome);
 /* Off: every call returns what it will be (--strace). On at start. */
 void memory_set_deferring(bool on);
+bool memory_deferring(void);
 
 /*
  * The calls of mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), brk(2), msync(2),

@@ -81,6 +81,7 @@ static int obey(struct stub_thread *thread, uint32_t command, uint32_t *event) {
     case SLOT_FRAME:
         return 0;
     case SLOT_EXIT_THREAD:
+        make_calls(thread);
         for (;;) {
             host_call(SYS_exit, 0, 0, 0, 0);
         }

@@ -217,13 +217,23 @@ int64_t sys_arch_prctl(struct task *current, int op, unsigned long addr) {
  */
 int64_t sys_rseq(struct task *current, struct user_address rseq, unsigned int rseq_len, int flags,
                  unsigned int sig) {
-    int64_t result;
+    const struct slot_call call = {.number = SYS_rseq,
+                                   .args = {rseq.value, rseq_len, (uint64_t)flags, sig}};
+    int64_t result = -ESRCH;
 
     if (rseq.value >= USER_TASK_SIZE) {
         return -EFAULT;
     }
-    result = host_thread_call(current->thread, SYS_rseq, rseq.value, rseq_len, (uint64_t)flags, sig,
-                              0, 0);
+    /* A thread's first goes along with its resuming. If the host refuses it, the thread will be
+     * taken out in vain. */
+    if (flags == 0 && current->rseq.address == 0 && memory_deferring() &&
+        host_thread_calls_defer(current->thread, &call, 1)) {
+        result = 0;
+    } else {
+        int done = host_thread_calls(current->thread, &call, 1, &result);
+
+        result = done < 0 ? done : result;
+    }
     if (result == 0) {
         bool off = flags & RSEQ_FLAG_UNREGISTER;
 

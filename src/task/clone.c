@@ -160,7 +160,7 @@ static void child_cleanup(struct child *child) {
     if (child->thread) {
         /* In a process of its own it dies with that; a thread must be sent away. */
         if (!child->started && !child->aspace && child->process) {
-            host_thread_exit(child->thread);
+            host_thread_exit(child->thread, NULL, 0);
         }
         host_thread_put(child->thread);
     }

@@ -109,34 +109,79 @@ static void walk_robust_list(struct task *current) {
     }
 }
 
-/* set_tid_address(2): tells whoever joins this thread. Pointless when nobody else has the memory.
- */
-static void clear_child_tid(struct task *current) {
-    struct user_address address = current->clear_child_tid;
-    uint32_t zero = 0;
+/* What the stub has to do last for those who go on using the memory. */
+struct last_calls {
+    struct slot_call calls[2];
+    size_t count;
+};
 
-    current->clear_child_tid = user_address(0);
-    if (!user_address_is_null(address) && memory_manager_is_shared(current->mm) &&
-        put_user(current->thread, zero, address) == 0) {
-        wake_futex(current, address);
-    }
+static void add_last_call(struct last_calls *last, const struct slot_call *call) {
+    last->calls[last->count] = *call;
+    last->calls[last->count++].flags = SLOT_CALL_MAY_FAIL;
 }
 
 /* The host writes into a registered rseq area whenever it moves the host thread, and kills the
  * process when it cannot: it must not do so once the memory's other users think this task gone. */
-static void unregister_rseq(struct task *current) {
-    if (current->rseq.address && memory_manager_is_shared(current->mm)) {
-        (void)!host_thread_call(current->thread, SYS_rseq, current->rseq.address,
-                                current->rseq.size, RSEQ_FLAG_UNREGISTER, current->rseq.signature,
-                                0, 0);
+static void unregister_rseq(struct task *current, struct last_calls *last) {
+    if (current->rseq.address) {
+        add_last_call(last,
+                      &(struct slot_call){.number = SYS_rseq,
+                                          .args = {current->rseq.address, current->rseq.size,
+                                                   RSEQ_FLAG_UNREGISTER, current->rseq.signature}});
+    }
+}
+
+/* set_tid_address(2): tells whoever joins this thread; one host call stores the zero and wakes. */
+static void clear_child_tid(struct task *current, struct last_calls *last) {
+    struct user_address address = current->clear_child_tid;
+    uint32_t zero = 0;
+
+    if (address.value % sizeof(zero)) {
+        (void)!put_user(current->thread, zero, address); /* no futex: nobody can wait for it */
+    } else if (!user_address_is_null(address)) {
+        /* The comparison is never true of a tid: nobody is woken twice. */
+        add_last_call(
+            last, &(struct slot_call){.number = SYS_futex,
+                                      .args = {address.value, FUTEX_WAKE_OP, 1, 0, address.value,
+                                               FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_LT, 0)}});
+    }
+}
+
+/* Pointless when nobody else has the memory. */
+static struct last_calls release_memory(struct task *current) {
+    struct last_calls last = {0};
+
+    walk_robust_list(current);
+    if (memory_manager_is_shared(current->mm)) {
+        unregister_rseq(current, &last);
+        clear_child_tid(current, &last);
     }
     current->rseq.address = 0;
+    current->clear_child_tid = user_address(0);
+    return last;
+}
+
+static void make_last_calls(struct task *current, struct last_calls *last) {
+    int64_t results[ARRAY_SIZE(last->calls)];
+
+    if (last->count) {
+        (void)!host_thread_calls(current->thread, last->calls, last->count, results);
+        last->count = 0;
+    }
 }
 
 void task_release_memory(struct task *current) {
-    walk_robust_list(current);
-    unregister_rseq(current);
-    clear_child_tid(current);
+    struct last_calls last = release_memory(current);
+
+    make_last_calls(current, &last);
+}
+
+/* Do others than this group's tasks use its memory? */
+static bool memory_goes_further(struct task *current) {
+    struct thread_group *group = current->thread_group;
+    LOCK_GUARD(&group->signal_lock);
+
+    return memory_manager_users(current->mm) > group->task_count;
 }
 
 /* ---- leaving ---- */
@@ -196,9 +241,14 @@ static bool leave_group(struct task *task, struct group_end *end) {
 void task_exit_finish(struct task *current) {
     struct thread_group *group = current->thread_group;
     struct host_thread *thread;
+    struct last_calls last = release_memory(current);
     struct group_end end;
 
-    task_release_memory(current);
+    /* They go along with the order to leave, for a thread of a group; the last one's memory ends
+     * with it, unless others have it, who shall not miss the call when the process is killed. */
+    if (memory_goes_further(current)) {
+        make_last_calls(current, &last);
+    }
     task_vfork_done(current);
     if (atomic_fetch_sub(&group->live, 1) == 1) {
         decide_status(current);
@@ -214,7 +264,7 @@ void task_exit_finish(struct task *current) {
     if (leave_group(current, &end)) {
         thread_group_kill_process(group);
     } else {
-        host_thread_exit(thread);
+        host_thread_exit(thread, last.calls, last.count);
     }
     host_thread_put(thread);
     group_end_finish(&end);

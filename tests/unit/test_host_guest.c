@@ -141,7 +141,7 @@ static void test_thread(void **state) {
         assert_int_equal(host_thread_clone(guest.thread, false, 0, &thread), 0);
         host_thread_regs(thread)->rax = 9;
         expect_call(thread, 9);
-        host_thread_exit(thread);
+        host_thread_exit(thread, NULL, 0);
         host_thread_put(thread);
     }
     drop(&guest);
