@@ -31,7 +31,9 @@ struct host_thread *host_thread_new(struct host_process *process, struct host_as
     thread->aspace = host_aspace_get(aspace);
     thread->index = index;
     thread->leader = leader;
-    thread->cpu = thread->kernel_cpu = thread->move_to = -1;
+    thread->kernel_cpu = -1;
+    atomic_store(&thread->cpu, -1);
+    atomic_store(&thread->move_to, -1);
     thread->slot = aspace->mock ? NULL : host_aspace_slot(aspace, index);
     if (thread->slot) {
         host_aspace_public(aspace, index)->table = 0; /* of the slot's thread before */
