@@ -172,16 +172,27 @@ int memory_change_begin(struct memory_manager *mm) {
     return result;
 }
 
+/* Who sleeps already has seen a change that was not deferred yet, and asked for no report of it. */
+static bool is_awaited(struct memory_manager *mm) {
+    LOCK_GUARD(&mm->change_queue.lock);
+
+    return !list_empty(&mm->change_queue.entries);
+}
+
 void memory_change_end(struct memory_manager *mm) {
+    struct host_thread *deferred;
+
     mm->deferrable = false;
-    {
-        LOCK_GUARD(&mm->lock);
-        if (mm->deferred.thread) {
-            return; /* memory_settle() ends it */
-        }
-        mm->changing = false;
+    lock_acquire(&mm->lock);
+    deferred = mm->deferred.thread;
+    mm->changing = deferred != NULL;
+    lock_release(&mm->lock);
+    if (!deferred) {
+        wait_queue_wake_one(&mm->change_queue, 0);
+    } else if (is_awaited(mm)) {
+        /* memory_settle() ends it: soon, not when the guest next calls. */
+        bool finished UNUSED = host_thread_calls_finished(deferred);
     }
-    wait_queue_wake_one(&mm->change_queue, 0);
 }
 
 void memory_manager_set_layout(struct memory_manager *mm, const struct memory_layout *layout) {
