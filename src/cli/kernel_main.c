@@ -353,7 +353,8 @@ static uint32_t stub_may(const struct run_options *options) {
         return 0;
     }
     return (options->no_local ? 0 : SLOT_PUBLIC_LOCAL) |
-           (options->no_patch ? 0 : SLOT_PUBLIC_PATCH);
+           (options->no_patch ? 0 : SLOT_PUBLIC_PATCH) |
+           (options->no_direct ? 0 : SLOT_PUBLIC_FUTEX);
 }
 
 static bool register_parts(struct kernel *kernel) {

@@ -88,6 +88,7 @@ struct slot_public {
 };
 #define SLOT_PUBLIC_LOCAL 1u /* calls about these ids are the stub's to answer */
 #define SLOT_PUBLIC_PATCH 2u /* the kernel patches sites whose calls the stub answers */
+#define SLOT_PUBLIC_FUTEX 4u /* futex(2) is the stub's to make */
 
 #define STUB_FAST_SP_OFFSET (STUB_STACK_SIZE - 64) /* from struct stub_thread; 16-byte aligned */
 
@@ -113,6 +114,7 @@ struct slot_fd {
 #define SLOT_FD_SEEK    0x40000u /* it has a position, which is the host's */
 #define SLOT_FD_BLOCKS  0x80000u /* a call on it may sleep */
 
+#define SLOT_DIRECT_FUTEX  0x40000000u /* in slot->direct, for a number: it waits for a futex */
 #define SLOT_DIRECT_WAITED 0x80000000u /* in slot->direct: somebody sleeps until it changes */
 
 #define SLOT_DEAD   0u

@@ -1,5 +1,6 @@
 /*
- * Class D: read, write and seek on a descriptor that the kernel has donated, by one host call.
+ * Class D: read, write and seek on a descriptor that the kernel has donated, by one host call; and
+ * futexes (direct_futex.c).
  *
  * Only a plain success is answered here. Whatever else the host says (an error, an end of file
  * where a signal or a wake-up may be due, a part of a write) goes to the kernel, which makes the
@@ -52,7 +53,7 @@ static int fits(long number, const uint64_t args[6], uint64_t word) {
     }
 }
 
-static int64_t blocking(struct stub_thread *thread, uint64_t number, const uint64_t args[6]) {
+int64_t direct_blocking(struct stub_thread *thread, uint64_t number, const uint64_t args[6]) {
     uint64_t open = ~(1ull << (STUB_KICK_SIGNAL - 1)), closed = ~0ull;
     int64_t value;
 
@@ -77,6 +78,9 @@ int direct_call(struct stub_thread *thread, long number, const uint64_t args[6],
     int64_t value = -1;
     int done;
 
+    if (number == SYS_futex) {
+        return direct_futex(thread, args, result);
+    }
     if (!rights || !table || args[0] >= SLOT_TABLE_FDS) {
         return 0;
     }
@@ -92,7 +96,7 @@ int direct_call(struct stub_thread *thread, long number, const uint64_t args[6],
     __atomic_exchange_n(&slot->direct, (uint32_t)changed[0] + 1, __ATOMIC_SEQ_CST);
     if (look(entry) == word) {
         value = word & SLOT_FD_BLOCKS
-                    ? blocking(thread, (uint64_t)number, changed)
+                    ? direct_blocking(thread, (uint64_t)number, changed)
                     : plain_call(number, changed[0], changed[1], changed[2], changed[3]);
     }
     mark = __atomic_exchange_n(&slot->direct, 0, __ATOMIC_SEQ_CST);

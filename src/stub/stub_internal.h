@@ -169,6 +169,11 @@ void hand_over(struct stub_thread *thread, uint32_t event);
 /* direct.c: 1 when the call is made, with what it gives in *result. Then thread->kicked may be set:
  * the kernel has something to do before the guest runs on. 0: the kernel must make it. */
 int direct_call(struct stub_thread *thread, long number, const uint64_t args[6], int64_t *result);
+/* One host call that a kick ends (-EINTR), wherever the stub was entered from. */
+int64_t direct_blocking(struct stub_thread *thread, uint64_t number, const uint64_t args[6]);
+
+/* direct_futex.c: as direct_call(). */
+int direct_futex(struct stub_thread *thread, const uint64_t args[6], int64_t *result);
 
 /* local.c: 1 when the call is answered, in *result. `argument` is its first. */
 int local_call(const struct stub_thread *thread, uint32_t number, uint64_t argument,

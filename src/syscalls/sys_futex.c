@@ -78,6 +78,11 @@ static int64_t futex_wait(struct task *current, const struct futex_operation *op
     } else if (operation->relative) {
         call->args[1] &= ~(uint64_t)FUTEX_CLOCK_REALTIME;
     }
+    /* A kick that ended the stub's own wait (stub/direct_futex.c) will not end this one. One that
+     * comes after this look will. */
+    if (atomic_load(&current->work)) {
+        return user_address_is_null(timeout) ? -ERESTARTSYS : -ERESTART_RESTARTBLOCK;
+    }
     /* It sleeps on the host, not in wait_sleep(): /proc cannot see that by itself. */
     atomic_store(&current->state, TASK_SLEEPING);
     done = host_thread_calls(current->thread, call, 1, &result);

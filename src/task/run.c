@@ -274,7 +274,7 @@ static void handle_fault(struct task *current, const struct host_event *event) {
     signal_force(current, &info);
 }
 
-/* Calls that the stub answers by itself, when it may: local.c, direct.c. */
+/* Calls that the stub answers by itself, when it may: local.c, direct.c, direct_futex.c. */
 static bool stub_answers(long number) {
     switch (number) {
     case SYS_read:
@@ -284,6 +284,7 @@ static bool stub_answers(long number) {
     case SYS_readv:
     case SYS_writev:
     case SYS_lseek:
+    case SYS_futex:
     case SYS_getpid:
     case SYS_gettid:
     case SYS_getppid:

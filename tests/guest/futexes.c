@@ -203,6 +203,86 @@ TEST(mutexes_and_conditions) {
 }
 
 /* A robust mutex whose owner dies tells the next one. */
+#define TURNS 4000
+
+static uint32_t whose_turn;
+static long wakes_given[2], wakes_taken[2]; /* by side: wake-ups given, and taken */
+static _Atomic int playing;
+
+static void nothing(int signal) {
+}
+
+/* Waits for its turn and gives it back. Every wake-up that the one side gave the other took:
+ * a wait that a signal ended was not woken. */
+static void *play(void *arg) {
+    uint32_t side = (uint32_t)(uintptr_t)arg;
+
+    for (int i = 0; i < TURNS; i++) {
+        while (__atomic_load_n(&whose_turn, __ATOMIC_ACQUIRE) != side) {
+            bool bitset = i % 2;
+            long result =
+                futex(&whose_turn, (bitset ? FUTEX_WAIT_BITSET : FUTEX_WAIT) | FUTEX_PRIVATE_FLAG,
+                      !side, NULL, NULL, bitset ? ~0u : 0);
+
+            CHECK(result == 0 || errno == EAGAIN || errno == EINTR);
+            wakes_taken[side] += result == 0;
+        }
+        __atomic_store_n(&whose_turn, !side, __ATOMIC_RELEASE);
+        wakes_given[side] += futex(&whose_turn, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+    playing--;
+    return NULL;
+}
+
+TEST(signals_lose_no_wake_up) {
+    struct sigaction restart = {.sa_handler = nothing, .sa_flags = SA_RESTART};
+    struct sigaction interrupt = {.sa_handler = nothing};
+    pthread_t threads[2];
+    unsigned seed = 1;
+
+    REQUIRE_OK(sigaction(SIGUSR1, &restart, NULL));
+    REQUIRE_OK(sigaction(SIGUSR2, &interrupt, NULL));
+    playing = 2;
+    for (uintptr_t i = 0; i < 2; i++) {
+        REQUIRE_EQ(pthread_create(&threads[i], NULL, play, (void *)i), 0);
+    }
+    while (playing == 2) {
+        (void)pthread_kill(threads[rand_r(&seed) % 2], rand_r(&seed) % 3 ? SIGUSR1 : SIGUSR2);
+        for (int pause = rand_r(&seed) % 20000; pause > 0; pause--) {
+            __asm__ volatile("");
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        REQUIRE_EQ(pthread_join(threads[i], NULL), 0);
+    }
+    CHECK_EQ(wakes_given[0], wakes_taken[1]);
+    CHECK_EQ(wakes_given[1], wakes_taken[0]);
+}
+
+/* What another thread changes of the memory does not wait for this one, which sleeps. */
+static void *map_and_unmap(void *arg) {
+    for (int i = 0; i < 200; i++) {
+        void *page = mmap(NULL, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        CHECK(page != MAP_FAILED);
+        CHECK_OK(munmap(page, 8192));
+    }
+    return arg;
+}
+
+TEST(memory_changes_beside_a_sleeper) {
+    for (int i = 0; i < 20; i++) {
+        pthread_t threads[6];
+
+        for (int k = 0; k < 6; k++) {
+            REQUIRE_EQ(pthread_create(&threads[k], NULL, map_and_unmap, NULL), 0);
+        }
+        for (int k = 0; k < 6; k++) {
+            REQUIRE_EQ(pthread_join(threads[k], NULL), 0);
+        }
+    }
+}
+
 TEST(robust_mutex_of_a_dead_owner) {
     pthread_mutex_t *shared =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
