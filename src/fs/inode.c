@@ -77,10 +77,14 @@ void inode_put(struct inode *inode) {
     freeing = NULL;
 }
 
+/* The clock of the host's own files, so that times from there compare with ours. */
 struct timespec inode_now(void) {
-    int64_t now = host_clock_realtime();
+    struct timespec now;
 
-    return (struct timespec){now / 1000000000, now % 1000000000};
+    if (host_clock_gettime(CLOCK_REALTIME_COARSE, &now)) {
+        now = timespec_from_ns(host_clock_realtime());
+    }
+    return now;
 }
 
 int inode_getattr(struct inode *inode, struct kstat *stat) {
@@ -178,6 +182,9 @@ int inode_setattr(struct inode *inode, struct iattr *attr, const struct credenti
             attr->valid |= ATTR_MODE;
             attr->mode = mode;
         }
+    }
+    if (attr->valid & (ATTR_ATIME | ATTR_MTIME)) {
+        donation_revoke_inode(inode, true); /* what was read by itself before is to stay before */
     }
     error = inode->ops->setattr(inode, attr);
     if (!error) {

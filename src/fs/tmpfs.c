@@ -115,6 +115,7 @@ void tmpfs_touch(struct tmpfs_node *node, unsigned what) {
     struct timespec now = inode_now();
     LOCK_GUARD(&node->lock);
 
+    tmpfs_direct_times_locked(node);
     if (what & TMPFS_TOUCH_MTIME) {
         node->mtime = now;
     }
@@ -139,6 +140,7 @@ int tmpfs_getattr(struct inode *inode, struct kstat *stat) {
         stat->size = 20 * (2 + (int64_t)__atomic_load_n(&node->directory.count, __ATOMIC_RELAXED));
     }
     LOCK_GUARD(&node->lock);
+    tmpfs_direct_times_locked(node);
     stat->mode = inode->type | node->mode;
     stat->nlink = node->nlink;
     stat->uid = node->uid;
@@ -162,6 +164,10 @@ int tmpfs_setattr(struct inode *inode, const struct iattr *attr) {
         }
     }
     LOCK_GUARD(&node->lock);
+    tmpfs_direct_times_locked(node);
+    if (attr->valid & (ATTR_ATIME | ATTR_MTIME)) {
+        tmpfs_direct_forget_locked(node);
+    }
     if (attr->valid & ATTR_MODE) {
         node->mode = attr->mode & 07777;
     }

@@ -193,22 +193,24 @@ void tmpfs_data_getattr(struct inode *inode, struct kstat *stat) {
     }
 }
 
-/* mount(8) relatime: once after each change, else once a day. */
+int tmpfs_data_memfd_locked(struct inode *inode) {
+    return atomic_load(&data_of(inode)->memfd) < 0 && small_max() != SMALL_MAX
+               ? -EAGAIN
+               : to_memfd_locked(inode);
+}
+
 static void touch_atime(struct file *file) {
     struct tmpfs_node *node = tmpfs_node(file->inode);
     unsigned long mount = file->path.mount ? atomic_load(&file->path.mount->flags) : 0;
     struct timespec now;
 
-    if ((atomic_load(&file->flags) & O_NOATIME) || (mount & (MS_NOATIME | MS_RDONLY))) {
+    if (tmpfs_keeps_atime(file)) {
         return;
     }
     now = inode_now();
     LOCK_GUARD(&node->lock);
-    if ((mount & MS_STRICTATIME) || now.tv_sec - node->atime.tv_sec >= 24 * 3600 ||
-        node->atime.tv_sec < node->mtime.tv_sec ||
-        (node->atime.tv_sec == node->mtime.tv_sec && node->atime.tv_nsec <= node->mtime.tv_nsec) ||
-        node->atime.tv_sec < node->ctime.tv_sec ||
-        (node->atime.tv_sec == node->ctime.tv_sec && node->atime.tv_nsec <= node->ctime.tv_nsec)) {
+    tmpfs_direct_times_locked(node);
+    if ((mount & MS_STRICTATIME) || tmpfs_atime_is_due(node, now)) {
         node->atime = now;
     }
 }
@@ -290,6 +292,7 @@ static void written(struct file *file) {
     struct timespec now = inode_now();
     LOCK_GUARD(&node->lock);
 
+    tmpfs_direct_times_locked(node);
     node->mtime = node->ctime = now;
     if ((node->mode & (S_ISUID | S_ISGID)) && file->creds &&
         !credentials_capable(file->creds, CAP_FSETID)) {
@@ -420,7 +423,7 @@ static int map_fd(struct file *file, int prot, bool shared) {
         return memfd;
     }
     if (data->memfd_read_only < 0) {
-        data->memfd_read_only = host_reopen(memfd, O_RDONLY);
+        data->memfd_read_only = host_reopen(memfd, O_RDONLY | O_NOATIME);
     }
     return data->memfd_read_only;
 }
@@ -438,6 +441,7 @@ const struct file_ops tmpfs_file_ops = {
     .host_fd = tmpfs_host_fd,
     .fsync = tmpfs_fsync,
     .fallocate = tmpfs_fallocate,
+    .donate = tmpfs_donate,
 };
 
 /* ---- files of memory without a name ---- */

@@ -34,6 +34,10 @@ struct tmpfs_node {
     uint32_t nlink;
     bool linkable; /* O_TMPFILE without O_EXCL: link() may give it a name */
     struct timespec atime, mtime, ctime, btime;
+    struct tmpfs_direct {
+        bool reads;                    /* a description has been donated: the host's times tell */
+        struct timespec seen, ignored; /* access times of the host's */
+    } direct;
     struct list_head xattrs;
     size_t xattr_bytes;
     /* guarded by the inode's lock */
@@ -85,6 +89,19 @@ void tmpfs_data_init(struct tmpfs_data *data);
 void tmpfs_data_release(struct super_block *sb, struct tmpfs_data *data);
 int MUST_CHECK tmpfs_data_truncate(struct inode *inode, int64_t size);
 void tmpfs_data_getattr(struct inode *inode, struct kstat *stat);
+/* For a donation; -EAGAIN: not while descriptors are scarce. */
+int MUST_CHECK tmpfs_data_memfd_locked(struct inode *inode);
+
+/* tmpfs_direct.c */
+int tmpfs_donate(struct file *file, uint32_t *rights);
+/* Takes over the times of what guests did by themselves; node->lock held, as below. */
+void tmpfs_direct_times_locked(struct tmpfs_node *node);
+/* Other times are about to be set: what has been done by now does not count against them. */
+void tmpfs_direct_forget_locked(struct tmpfs_node *node);
+/* mount(8) relatime: once after each change, else once a day. node->lock held. */
+bool tmpfs_atime_is_due(const struct tmpfs_node *node, struct timespec now);
+/* A read through it changes no time. */
+bool tmpfs_keeps_atime(const struct file *file);
 
 /* tmpfs.c, tmpfs_xattr.c: ops that all types share */
 int tmpfs_getattr(struct inode *inode, struct kstat *stat);

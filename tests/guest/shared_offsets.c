@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "guest_test.h"
 
@@ -302,6 +304,48 @@ TEST(sees_what_others_write) {
     CHECK_EQ(pread(reader_fd, text, 8, 0), 0);
     CHECK_OK(close(reader_fd));
     CHECK_OK(close(writer));
+}
+
+/* Does a read by fd move an access time of `atime` when the file was changed in second 2000? */
+static bool read_moves_atime(int fd, time_t atime) {
+    struct timespec times[2] = {{.tv_sec = atime}, {.tv_sec = 2000}}, set;
+    struct stat stat;
+    char byte;
+
+    REQUIRE_OK(futimens(fd, times));
+    REQUIRE_OK(fstat(fd, &stat));
+    set = stat.st_atim;
+    CHECK_EQ(set.tv_sec, atime);
+    CHECK_EQ(pread(fd, &byte, 1, 0), 1);
+    REQUIRE_OK(fstat(fd, &stat));
+    CHECK_EQ(stat.st_mtim.tv_sec, 2000);
+    CHECK(stat.st_atim.tv_sec == atime || stat.st_atim.tv_sec >= time(NULL) - 10);
+    return stat.st_atim.tv_sec != set.tv_sec || stat.st_atim.tv_nsec != set.tv_nsec;
+}
+
+/* The access time follows the mount's rule for a descriptor that is hot as for one that is not. */
+TEST(access_times_of_a_hot_file) {
+    time_t later = time(NULL) + 100000;
+    int hot, fresh;
+    char byte;
+
+    make_file();
+    hot = open(path, O_RDONLY);
+    REQUIRE_OK(hot);
+    for (int i = 0; i < 10; i++) {
+        CHECK_EQ(pread(hot, &byte, 1, i), 1);
+    }
+    for (int i = 0; i < 3; i++) {
+        fresh = open(path, O_RDONLY);
+        REQUIRE_OK(fresh);
+        CHECK_EQ(read_moves_atime(hot, 1000), read_moves_atime(fresh, 1000));
+        CHECK_OK(close(fresh));
+        fresh = open(path, O_RDONLY);
+        REQUIRE_OK(fresh);
+        CHECK_EQ(read_moves_atime(hot, later), read_moves_atime(fresh, later));
+        CHECK_OK(close(fresh));
+    }
+    CHECK_OK(close(hot));
 }
 
 /* A file that nobody writes: the program itself. Every byte is read once, by whichever process. */
