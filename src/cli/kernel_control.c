@@ -102,7 +102,7 @@ static void control_readable(void *arg, uint32_t events) {
 static void keys_readable(void *arg, uint32_t events) {
     struct signalfd_siginfo info;
 
-    while (read(control.keys_watch.fd, &info, sizeof(info)) == sizeof(info)) {
+    while (host_read(control.keys_watch.fd, &info, sizeof(info)) == sizeof(info)) {
         tty_host_signal(control.kernel, (int)info.ssi_signo);
     }
 }

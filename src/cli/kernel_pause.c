@@ -84,7 +84,7 @@ void kernel_pause_print(int fd) {
                       rests, atomic_load(&pauses.failed),
                       rests ? atomic_load(&pauses.total_ns) / rests / 1000 : 0,
                       atomic_load(&pauses.longest_ns) / 1000);
-    if (write(fd, line, (size_t)length) < 0) {
+    if (host_write(fd, line, (size_t)length) < 0) {
         return; /* nobody is left to tell */
     }
 }

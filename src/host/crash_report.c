@@ -36,8 +36,9 @@ static void report(int signo, siginfo_t *info, void *context) {
     for (int i = 2; i < count; i++) { /* 0 and 1 are this function and the trampoline */
         log_line(LOG_ERROR, "  +%#lx", (unsigned long)((uintptr_t)frames[i] - load_base));
     }
-    signal(signo, SIG_DFL);
-    raise(signo);
+    /* This signal has its default again (SA_RESETHAND). The jail has no rt_sigreturn; the trap ends
+     * the process, by way of one more report unless this is its. */
+    __builtin_trap();
 }
 
 void host_crash_report_start(void) {

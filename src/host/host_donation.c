@@ -292,7 +292,7 @@ bool host_thread_sleeps(struct host_thread *thread) {
     if (fd < 0) {
         return false;
     }
-    size = read(fd, text, sizeof(text) - 1);
+    size = host_read(fd, text, sizeof(text) - 1);
     close(fd);
     text[MAX(size, (ssize_t)0)] = '\0';
     at = strrchr(text, ')');

@@ -21,11 +21,8 @@ char *host_read_all(int fd) {
     char *text = malloc(capacity);
 
     while (text) {
-        ssize_t got = read(fd, text + length, capacity - length - 1);
+        ssize_t got = host_read(fd, text + length, capacity - length - 1);
 
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
         if (got <= 0) {
             break;
         }
@@ -56,7 +53,7 @@ static char *read_fact(int dir, const char *base, const char *name) {
     if (length >= (int)sizeof(path)) {
         return NULL;
     }
-    fd = openat(dir >= 0 ? dir : AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    fd = host_open_path(dir >= 0 ? dir : AT_FDCWD, path, O_RDONLY | O_NOCTTY);
     if (fd < 0) {
         return NULL;
     }
@@ -74,6 +71,7 @@ void host_facts_setup(void) {
     }
     /* While this thread may still run on all of them. */
     (void)host_cpu_mask((uint64_t[HOST_CPU_WORDS]){0});
+    host_clock_setup();
     if (cpu_count == 0) {
         long online = sysconf(_SC_NPROCESSORS_ONLN);
 

@@ -35,6 +35,10 @@ static inline int host_fd_steal(int *fd) {
 int MUST_CHECK host_files_setup(void);
 /* How many descriptors this process may have (RLIMIT_NOFILE). */
 unsigned host_fd_limit(void);
+/* An old host, or a policy that knows no openat2(2): openat(2) takes its place. */
+bool MUST_CHECK host_openat2_missing(void);
+/* A path of our own choosing below `dirfd`, O_CLOEXEC; never a guest's. -errno. */
+int MUST_CHECK host_open_path(int dirfd, const char *path, int flags);
 
 /* A file that is there, by several components, none of them ".."; what host_openat() says of
  * symlinks. -ENOSYS: the host has no openat2, ask for one component at a time. */
@@ -77,17 +81,10 @@ off_t MUST_CHECK host_lseek(int fd, off_t offset, int whence);
 int MUST_CHECK host_ftruncate(int fd, off_t size);
 int MUST_CHECK host_fallocate(int fd, int mode, off_t offset, off_t size);
 int MUST_CHECK host_fsync(int fd, bool data_only);
-int MUST_CHECK host_fadvise(int fd, off_t offset, off_t size, int advice);
-ssize_t MUST_CHECK host_copy_file_range(int from, off_t *from_offset, int to, off_t *to_offset,
-                                        size_t size);
-ssize_t MUST_CHECK host_splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t size,
-                               unsigned flags);
 ssize_t MUST_CHECK host_tee(int from, int to, size_t size, unsigned flags);
 
 int MUST_CHECK host_memfd_create(const char *name, unsigned flags); /* MFD_CLOEXEC always */
 int MUST_CHECK host_pipe(int fds[2]);                               /* O_CLOEXEC | O_NONBLOCK */
-int MUST_CHECK host_socketpair(int domain, int type, int protocol,
-                               int fds[2]); /* CLOEXEC | NONBLOCK */
 int MUST_CHECK host_dup(int fd);
 int MUST_CHECK host_fcntl(int fd, int command, uintptr_t argument);
 int MUST_CHECK host_ioctl(int fd, unsigned long request, void *argument);

@@ -5,6 +5,7 @@
 #ifndef STARLING_HOST_INTERNAL_H
 #define STARLING_HOST_INTERNAL_H
 
+#include <linux/seccomp.h>
 #include <pthread.h>
 
 #include "host/host.h"
@@ -175,6 +176,21 @@ void host_thread_send_kick(struct host_thread *thread);
  * (capabilities are a thread's). */
 int MUST_CHECK host_job_notifier_start_locked(struct host_job *job);
 bool host_job_pid_in_use(struct host_job *job, pid_t pid);
+
+#ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP /* Linux 6.6 */
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP 1
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS      SECCOMP_IOW(4, __u64)
+#endif
+
+/* A host call again after EINTR; -errno. */
+#define RETRY(expression)                                                                          \
+    ({                                                                                             \
+        __typeof__(expression) retry_;                                                             \
+        do {                                                                                       \
+            retry_ = (expression);                                                                 \
+        } while (retry_ < 0 && errno == EINTR);                                                    \
+        retry_ < 0 ? -errno : retry_;                                                              \
+    })
 
 /* host_proc.c: a file below the /proc of our own pid namespace, read-only unless flags say more;
  * -errno. */

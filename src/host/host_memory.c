@@ -108,7 +108,7 @@ ssize_t host_memory_read_force(struct host_thread *thread, void *to, uint64_t fr
     if (fd < 0) {
         return -EFAULT;
     }
-    copied = pread(fd, to, size, (off_t)from);
+    copied = host_pread(fd, to, size, (off_t)from);
     close(fd);
     return copied > 0 || size == 0 ? copied : -EFAULT;
 }
@@ -121,7 +121,7 @@ ssize_t host_memory_write_force(struct host_thread *thread, uint64_t to, const v
     if (fd < 0) {
         return -EFAULT;
     }
-    copied = pwrite(fd, from, size, (off_t)to);
+    copied = host_pwrite(fd, from, size, (off_t)to);
     close(fd);
     return copied > 0 || size == 0 ? copied : -EFAULT;
 }

@@ -5,10 +5,9 @@
  * alone, and for statx(2) where the mounts themselves refuse symlinks.
  *
  * Owns one descriptor: /proc/self/fd as it was before the jail, for the few calls that Linux offers
- * by path only. Where a newer call (fchmodat2, getxattrat) or "." of a directory does the same,
- * that is used.
+ * by path only. Where "." of a directory does the same, that is used.
  */
-#include "host/host_fd.h"
+#include "host/host_internal.h"
 
 #include <errno.h>
 #include <linux/openat2.h>
@@ -22,11 +21,7 @@
 
 #include "base/base.h"
 
-#ifndef SYS_fchmodat2
-#define SYS_fchmodat2 452
-#endif
 static _Atomic int proc_fd = -1; /* O_PATH of /proc/self/fd; -1: not open */
-static _Atomic bool no_openat2, no_fchmodat2;
 
 static int host_proc_fd_setup(void) {
     int fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -82,15 +77,22 @@ unsigned host_fd_limit(void) {
     return fd_limit ? fd_limit : 1024;
 }
 
-/* A call that the host does not have, or that its seccomp policy answers for it. */
-static bool call_missing(int error) {
-    return error == ENOSYS || error == EPERM;
-}
-
 /* The VFS gives single components only; a slash or ".." here would be an escape, so it is checked
  * where the host call is made. */
 static bool name_is_component(const char *name) {
     return strcmp(name, "..") != 0 && !strchr(name, '/');
+}
+
+bool host_openat2_missing(void) {
+    static _Atomic int answer; /* 0: not asked yet; 1: missing; 2: there */
+    int known = atomic_load_explicit(&answer, memory_order_relaxed);
+
+    if (!known) {
+        /* Nothing to open: a host that has the call finds fault with the size. */
+        known = syscall(SYS_openat2, -1, NULL, NULL, 0) < 0 && errno != EINVAL ? 1 : 2;
+        atomic_store_explicit(&answer, known, memory_order_relaxed);
+    }
+    return known == 1;
 }
 
 /* A relative path of one or more components, none of them "..". */
@@ -112,7 +114,14 @@ static bool path_is_below(const char *path) {
     }
 }
 
-/* -ENOSYS: the host has no such call. */
+int host_open_path(int dirfd, const char *path, int flags) {
+    struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC)};
+
+    return host_openat2_missing()
+               ? (int)RETRY(openat(dirfd, path, flags | O_CLOEXEC))
+               : (int)RETRY(syscall(SYS_openat2, dirfd, path, &how, sizeof(how)));
+}
+
 static int open_resolved(int dirfd, const char *path, int flags, mode_t mode) {
     struct open_how how = {
         .flags = (uint64_t)(unsigned)flags,
@@ -121,33 +130,28 @@ static int open_resolved(int dirfd, const char *path, int flags, mode_t mode) {
     };
     int tries = 0;
 
-    if (atomic_load_explicit(&no_openat2, memory_order_relaxed)) {
-        return -ENOSYS;
-    }
     for (;;) {
         long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
 
         if (fd >= 0) {
             return (int)fd;
         }
-        if (errno == EINTR || (errno == EAGAIN && tries++ < 64)) {
-            continue; /* EAGAIN: a rename on the host raced with the walk */
+        /* EAGAIN: a rename on the host raced with the walk. */
+        if (errno != EINTR && (errno != EAGAIN || tries++ >= 64)) {
+            return -errno;
         }
-        if (errno == ENOSYS) {
-            atomic_store_explicit(&no_openat2, true, memory_order_relaxed);
-        }
-        return -errno;
     }
 }
 
 int host_open_below(int dirfd, const char *path, int flags) {
-    return path_is_below(path) ? open_resolved(dirfd, path, flags | O_CLOEXEC | O_NOFOLLOW, 0)
-                               : -EINVAL;
+    if (!path_is_below(path)) {
+        return -EINVAL;
+    }
+    return host_openat2_missing() ? -ENOSYS
+                                  : open_resolved(dirfd, path, flags | O_CLOEXEC | O_NOFOLLOW, 0);
 }
 
 int host_openat(int dirfd, const char *name, int flags, mode_t mode) {
-    int fd;
-
     if (!name_is_component(name)) {
         return -EINVAL;
     }
@@ -155,20 +159,8 @@ int host_openat(int dirfd, const char *name, int flags, mode_t mode) {
         name = "."; /* a directory, again with other rights */
     }
     flags |= O_CLOEXEC | O_NOFOLLOW;
-    fd = open_resolved(dirfd, name, flags, mode);
-    /* EPERM: O_NOATIME, an append-only file, or a policy: openat gives the answer. */
-    if (fd != -ENOSYS && fd != -EPERM) {
-        return fd;
-    }
-    for (;;) {
-        fd = openat(dirfd, name, flags, mode);
-        if (fd >= 0) {
-            return fd;
-        }
-        if (errno != EINTR) {
-            return -errno;
-        }
-    }
+    return host_openat2_missing() ? (int)RETRY(openat(dirfd, name, flags, mode))
+                                  : open_resolved(dirfd, name, flags, mode);
 }
 
 static int statx_path(int dirfd, const char *path, struct statx *stat) {
@@ -252,24 +244,8 @@ int host_renameat2(int fromfd, const char *from, int tofd, const char *to, unsig
     return syscall(SYS_renameat2, fromfd, from, tofd, to, flags) < 0 ? -errno : 0;
 }
 
+/* By the magic link, which works for O_PATH descriptors as well. */
 int host_fchmod(int fd, mode_t mode) {
-    if (fchmod(fd, mode) == 0) {
-        return 0;
-    }
-    if (errno != EBADF) {
-        return -errno;
-    }
-    if (!atomic_load_explicit(&no_fchmodat2, memory_order_relaxed)) {
-        if (syscall(SYS_fchmodat2, fd, "", mode, AT_EMPTY_PATH) == 0) {
-            return 0;
-        }
-        if (errno == ENOSYS) {
-            atomic_store_explicit(&no_fchmodat2, true, memory_order_relaxed);
-        }
-        if (!call_missing(errno)) {
-            return -errno;
-        }
-    }
     char number[16];
     int proc = proc_fd_get();
 
@@ -313,16 +289,7 @@ int host_reopen(int fd, int flags) {
         return proc;
     }
     snprintf(number, sizeof(number), "%d", fd);
-    for (;;) {
-        int again = openat(proc, number, flags | O_CLOEXEC);
-
-        if (again >= 0) {
-            return again;
-        }
-        if (errno != EINTR) {
-            return -errno;
-        }
-    }
+    return host_open_path(proc, number, flags);
 }
 
 /*

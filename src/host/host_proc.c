@@ -30,7 +30,5 @@ int host_proc_setup(void) {
 }
 
 int host_proc_open(const char *path, int flags) {
-    int fd = openat(proc_fd, path, flags | O_CLOEXEC);
-
-    return fd < 0 ? -errno : fd;
+    return host_open_path(proc_fd, path, flags);
 }

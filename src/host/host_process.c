@@ -196,7 +196,7 @@ static int read_stat(const char *path, unsigned long long *fields, int count) {
     if (fd < 0) {
         return fd;
     }
-    size = read(fd, text, sizeof(text) - 1);
+    size = host_read(fd, text, sizeof(text) - 1);
     close(fd);
     if (size <= 0) {
         return -ESRCH;
@@ -284,7 +284,7 @@ int host_process_memory_share(struct host_process *process, uint64_t *anonymous,
     if (fd < 0) {
         return fd;
     }
-    size = read(fd, text, sizeof(text) - 1);
+    size = host_read(fd, text, sizeof(text) - 1);
     close(fd);
     if (size <= 0) {
         return -ESRCH;

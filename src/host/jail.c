@@ -1,12 +1,17 @@
 /* The kernel process's jail: see jail.h. */
 #include "host/host_internal.h"
 
+#include <asm/ioctls.h>
+#include <asm/termbits.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/mount.h>
+#include <sched.h>
 #include <seccomp.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -91,141 +96,206 @@ static int drop_capabilities(bool writable) {
     return syscall(SYS_capset, &header, sets) < 0 ? -errno : 0;
 }
 
-/* What every kernel process calls. */
-static const int calls[] = {
-    /* hand-overs, threads, time */
-    SCMP_SYS(futex),
-    SCMP_SYS(clone),
-    SCMP_SYS(clone3),
-    SCMP_SYS(set_robust_list),
-    SCMP_SYS(rseq),
-    SCMP_SYS(exit),
-    SCMP_SYS(exit_group),
-    SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(sched_setaffinity),
-    SCMP_SYS(sched_yield),
-    SCMP_SYS(clock_gettime),
-    SCMP_SYS(clock_getres),
-    SCMP_SYS(getrandom),
-    SCMP_SYS(gettid),
-    SCMP_SYS(sched_yield),
-    /* own memory */
-    SCMP_SYS(mmap),
-    SCMP_SYS(munmap),
-    SCMP_SYS(mprotect),
-    SCMP_SYS(madvise),
-    SCMP_SYS(brk),
-    SCMP_SYS(mremap),
-    /* guests */
-    SCMP_SYS(process_vm_readv),
-    SCMP_SYS(process_vm_writev),
-    SCMP_SYS(pidfd_open),
-    SCMP_SYS(pidfd_send_signal),
-    SCMP_SYS(tgkill),
-    SCMP_SYS(sendmsg),
-    SCMP_SYS(recvmsg),
-    SCMP_SYS(socketpair),
-    SCMP_SYS(setsockopt),
-    SCMP_SYS(memfd_create),
-    /* the launcher */
-    SCMP_SYS(sendto),
-    SCMP_SYS(recvfrom),
-    /* descriptors */
-    SCMP_SYS(read),
-    SCMP_SYS(write),
-    SCMP_SYS(pread64),
-    SCMP_SYS(pwrite64),
-    SCMP_SYS(preadv2),
-    SCMP_SYS(pwritev2),
-    SCMP_SYS(lseek),
-    SCMP_SYS(close),
-    SCMP_SYS(fcntl),
-    SCMP_SYS(ioctl),
-    SCMP_SYS(pipe2),
-    SCMP_SYS(eventfd2),
-    SCMP_SYS(epoll_create1),
-    SCMP_SYS(epoll_ctl),
-    SCMP_SYS(epoll_wait),
-    SCMP_SYS(timerfd_create),
-    SCMP_SYS(timerfd_settime),
-    SCMP_SYS(ppoll),
-    SCMP_SYS(splice),
-    SCMP_SYS(tee),
-    SCMP_SYS(copy_file_range),
-    SCMP_SYS(ftruncate),
-    SCMP_SYS(fallocate),
-    SCMP_SYS(fsync),
-    SCMP_SYS(fdatasync),
-    SCMP_SYS(fadvise64),
-    /* host files: looking and reading */
-    SCMP_SYS(openat2),
-    SCMP_SYS(openat),
-    SCMP_SYS(statx),
-    SCMP_SYS(newfstatat),
-    SCMP_SYS(fstat),
-    SCMP_SYS(fstatfs),
-    SCMP_SYS(readlinkat),
-    SCMP_SYS(getdents64),
-    SCMP_SYS(fgetxattr),
-    SCMP_SYS(flistxattr),
+/*
+ * One line for each call, or for each value of an argument with which it is allowed: several lines
+ * of one call are alternatives. `mask` picks the bits of the argument that must equal `value`.
+ */
+struct rule {
+    int call;
+    unsigned char checked; /* how many of `arguments` count */
+    struct {
+        unsigned char index;
+        uint64_t mask, value;
+    } arguments[2];
 };
 
+#define ANY(name)                                                                                  \
+    { .call = SCMP_SYS(name) }
+#define WHEN(name, argument, bits, wanted)                                                         \
+    {                                                                                              \
+        .call = SCMP_SYS(name), .checked = 1, .arguments = {                                       \
+            {.index = (argument), .mask = (bits), .value = (wanted)}                               \
+        }                                                                                          \
+    }
+#define ALL_BITS UINT64_MAX
+
+/* What pthread_create() asks for, and nothing that makes a process or a namespace. */
+#define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
+#define NO_THREAD_FLAGS                                                                            \
+    (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |  \
+     CLONE_NEWNET | CLONE_PTRACE | CLONE_PARENT | CLONE_VFORK)
+
+/*
+ * What every kernel process calls. What it does rarely goes by what is here anyway: all plain I/O
+ * by preadv2 and pwritev2, fstat by statx, threads by clone (the libc falls back to it).
+ */
+static const struct rule rules[] = {
+    /* hand-overs, threads, time */
+    ANY(futex),
+    ANY(restart_syscall), /* a wait goes on after SIGSTOP and SIGCONT */
+    WHEN(clone, 0, THREAD_FLAGS | NO_THREAD_FLAGS, THREAD_FLAGS),
+    ANY(rseq),
+    ANY(exit),
+    ANY(exit_group),
+    ANY(rt_sigprocmask),
+    ANY(sched_setaffinity),
+    ANY(sched_yield),
+    ANY(clock_gettime),
+    ANY(getrandom),
+    /* own memory, never executable */
+    WHEN(mmap, 2, PROT_EXEC, 0),
+    WHEN(mprotect, 2, PROT_EXEC, 0),
+    ANY(munmap),
+    ANY(madvise),
+    ANY(brk),
+    /* guests */
+    ANY(process_vm_readv),
+    ANY(process_vm_writev),
+    ANY(pidfd_open),
+    ANY(pidfd_send_signal),
+    WHEN(tgkill, 2, ALL_BITS, 0),
+    WHEN(tgkill, 2, ALL_BITS, STUB_KICK_SIGNAL),
+    ANY(sendmsg),
+    ANY(recvmsg),
+    WHEN(socketpair, 0, ALL_BITS, AF_UNIX),
+    {.call = SCMP_SYS(setsockopt),
+     .checked = 2,
+     .arguments = {{.index = 1, .mask = ALL_BITS, .value = SOL_SOCKET},
+                   {.index = 2, .mask = ALL_BITS, .value = SO_PASSCRED}}},
+    ANY(memfd_create),
+    /* descriptors */
+    ANY(preadv2),
+    ANY(pwritev2),
+    ANY(lseek),
+    ANY(close),
+    WHEN(fcntl, 1, ALL_BITS, F_DUPFD_CLOEXEC),
+    WHEN(fcntl, 1, ALL_BITS, F_GETFL),
+    WHEN(fcntl, 1, ALL_BITS, F_SETFL),
+    WHEN(fcntl, 1, ALL_BITS, F_GETPIPE_SZ),
+    WHEN(fcntl, 1, ALL_BITS, F_SETPIPE_SZ),
+    WHEN(fcntl, 1, ALL_BITS, F_GET_SEALS),
+    WHEN(fcntl, 1, ALL_BITS, F_ADD_SEALS),
+    WHEN(ioctl, 1, ALL_BITS, SECCOMP_IOCTL_NOTIF_RECV),
+    WHEN(ioctl, 1, ALL_BITS, SECCOMP_IOCTL_NOTIF_SEND),
+    WHEN(ioctl, 1, ALL_BITS, SECCOMP_IOCTL_NOTIF_SET_FLAGS),
+    WHEN(ioctl, 1, ALL_BITS, FIONREAD),
+    WHEN(ioctl, 1, ALL_BITS, TIOCOUTQ),
+    WHEN(ioctl, 1, ALL_BITS, TIOCGWINSZ),
+    WHEN(ioctl, 1, ALL_BITS, TIOCSWINSZ),
+    WHEN(ioctl, 1, ALL_BITS, TCGETS2),
+    WHEN(ioctl, 1, ALL_BITS, TCSETS2),
+    WHEN(ioctl, 1, ALL_BITS, TCSETSW2),
+    WHEN(ioctl, 1, ALL_BITS, TCSETSF2),
+    WHEN(ioctl, 1, ALL_BITS, TCFLSH),
+    WHEN(ioctl, 1, ALL_BITS, TCSBRK),
+    ANY(pipe2),
+    ANY(tee),
+    ANY(epoll_ctl),
+    ANY(epoll_wait),
+    ANY(timerfd_settime),
+    ANY(ppoll),
+    ANY(ftruncate),
+    ANY(fallocate),
+    ANY(fsync),
+    ANY(fdatasync),
+    /* host files: looking and reading */
+    ANY(openat2),
+    ANY(statx),
+    ANY(fstatfs),
+    ANY(readlinkat),
+    ANY(getdents64),
+    ANY(fgetxattr),
+    ANY(flistxattr),
+};
+
+/* Where the host, or what confines us already, has no openat2. */
+static const struct rule old_host_rules[] = {ANY(openat)};
+
 /* What a writable tree needs on top. */
-static const int write_calls[] = {
-    SCMP_SYS(mkdirat),
-    SCMP_SYS(mknodat),
-    SCMP_SYS(symlinkat),
-    SCMP_SYS(linkat),
-    SCMP_SYS(unlinkat),
-    SCMP_SYS(renameat2),
-    SCMP_SYS(fchmod),
-    SCMP_SYS(fchmodat),
-    SCMP_SYS(fchownat),
-    SCMP_SYS(utimensat),
-    SCMP_SYS(fsetxattr),
-    SCMP_SYS(fremovexattr),
-    452, /* fchmodat2, which libseccomp may not know yet */
+static const struct rule write_rules[] = {
+    ANY(mkdirat),  ANY(mknodat),  ANY(symlinkat), ANY(linkat),    ANY(unlinkat),     ANY(renameat2),
+    ANY(fchmodat), ANY(fchownat), ANY(utimensat), ANY(fsetxattr), ANY(fremovexattr),
 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 /* The sanitizers' own run-time, in test builds. */
-static const int sanitizer_calls[] = {
-    SCMP_SYS(getpid),   SCMP_SYS(sigaltstack), SCMP_SYS(rt_sigaction),
-    SCMP_SYS(readlink), SCMP_SYS(prlimit64),   SCMP_SYS(sched_getaffinity),
-    SCMP_SYS(sysinfo),  SCMP_SYS(nanosleep),   SCMP_SYS(clock_nanosleep),
-    SCMP_SYS(prctl),    SCMP_SYS(stat),        SCMP_SYS(open),
+static const struct rule sanitizer_rules[] = {
+    ANY(read),         ANY(write),     ANY(getpid),          ANY(gettid),
+    ANY(sigaltstack),  ANY(open),      ANY(openat),          ANY(rt_sigaction),
+    ANY(rt_sigreturn), ANY(stat),      ANY(newfstatat),      ANY(fstat),
+    ANY(readlink),     ANY(prlimit64), ANY(clock_nanosleep), ANY(sched_getaffinity),
+    ANY(sysinfo),      ANY(nanosleep), ANY(prctl),           ANY(mremap),
 };
 #endif
 
-static int allow(scmp_filter_ctx filter, const int *list, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        int result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, list[i], 0);
+struct rule_list {
+    const struct rule *rules;
+    size_t count;
+};
 
-        if (result) {
-            return result;
+/* The lists that hold for this jail; their number. */
+static size_t choose(const struct host_jail *jail, struct rule_list lists[4]) {
+    size_t count = 0;
+
+    lists[count++] = (struct rule_list){rules, ARRAY_SIZE(rules)};
+    if (jail->writable) {
+        lists[count++] = (struct rule_list){write_rules, ARRAY_SIZE(write_rules)};
+    }
+    if (host_openat2_missing()) {
+        lists[count++] = (struct rule_list){old_host_rules, ARRAY_SIZE(old_host_rules)};
+    }
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    lists[count++] = (struct rule_list){sanitizer_rules, ARRAY_SIZE(sanitizer_rules)};
+#endif
+    return count;
+}
+
+size_t host_jail_calls(const struct host_jail *jail, int *calls, size_t room) {
+    struct rule_list lists[4];
+    size_t list_count = choose(jail, lists);
+    size_t count = 0;
+
+    for (size_t i = 0; i < list_count; i++) {
+        for (size_t j = 0; j < lists[i].count; j++) {
+            int call = lists[i].rules[j].call;
+
+            if (j > 0 && lists[i].rules[j - 1].call == call) {
+                continue; /* alternatives of one call stand together */
+            }
+            if (count < room) {
+                calls[count] = call;
+            }
+            count++;
         }
     }
-    return 0;
+    return count;
+}
+
+static int allow(scmp_filter_ctx filter, const struct rule *rule) {
+    struct scmp_arg_cmp comparisons[ARRAY_SIZE(rule->arguments)];
+
+    for (unsigned i = 0; i < rule->checked; i++) {
+        comparisons[i] = SCMP_CMP(rule->arguments[i].index, SCMP_CMP_MASKED_EQ,
+                                  rule->arguments[i].mask, rule->arguments[i].value);
+    }
+    return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, rule->call, rule->checked, comparisons);
 }
 
 static int install_filter(const struct host_jail *jail) {
     /* A call off the list is a bug of ours, or no longer us: it fails, visibly, and changes
      * nothing. */
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
-    int result;
+    struct rule_list lists[4];
+    size_t count = choose(jail, lists);
+    int result = 0;
 
     if (!filter) {
         return -ENOMEM;
     }
-    result = allow(filter, calls, ARRAY_SIZE(calls));
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    if (result == 0) {
-        result = allow(filter, sanitizer_calls, ARRAY_SIZE(sanitizer_calls));
-    }
-#endif
-    if (result == 0 && jail->writable) {
-        result = allow(filter, write_calls, ARRAY_SIZE(write_calls));
+    for (size_t i = 0; result == 0 && i < count; i++) {
+        for (size_t j = 0; result == 0 && j < lists[i].count; j++) {
+            result = allow(filter, &lists[i].rules[j]);
+        }
     }
     if (result == 0) {
         result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);

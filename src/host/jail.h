@@ -7,6 +7,7 @@
 #define STARLING_JAIL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/compiler.h"
 
@@ -31,5 +32,10 @@ struct host_jail {
  * when nothing at all confines us.
  */
 int MUST_CHECK host_jail_enter(const struct host_jail *jail);
+
+/* The numbers of the calls that such a jail leaves open, some of them with few arguments only: the
+ * first `room` of them; their number. At most HOST_JAIL_CALLS_MAX, but in sanitizer builds. */
+#define HOST_JAIL_CALLS_MAX 60
+size_t host_jail_calls(const struct host_jail *jail, int *calls, size_t room);
 
 #endif

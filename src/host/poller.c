@@ -10,6 +10,7 @@
  * So whoever calls them holds no lock that the callback takes.
  */
 #include "host/poller.h"
+#include "host/host_fd.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -120,7 +121,9 @@ static void call_locked(const void *what, poller_fn *fn, void *arg, uint32_t eve
 static void run_timers_locked(void) {
     uint64_t expirations;
 
-    (void)!read(poller.timer, &expirations, sizeof(expirations));
+    if (host_read(poller.timer, &expirations, sizeof(expirations)) < 0) {
+        /* Nothing yet: armed anew by somebody, after the event was fetched. */
+    }
     poller.armed = WAIT_FOREVER;
     int64_t now = host_clock_monotonic();
 

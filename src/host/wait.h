@@ -125,6 +125,8 @@ int64_t host_clock_monotonic(void);
 int64_t host_clock_realtime(void);
 int64_t host_clock_boottime(void);
 int host_clock_gettime(clockid_t clock, struct timespec *now);
+/* Before the jail: host_facts_setup() calls it. */
+void host_clock_setup(void);
 int host_clock_getres(clockid_t clock, struct timespec *resolution);
 
 #endif
