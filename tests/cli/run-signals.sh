@@ -43,6 +43,26 @@ checks=$((checks + 1))
 timeout 10 cat <&6 >/dev/null || fail "a killed launcher leaves its sandbox behind"
 exec 6<&-
 
+# The kernel process stopped and continued while a program of its waits with a time limit: the wait goes on.
+checks=$((checks + 1))
+mkfifo in out
+"$S" run -- bash -c 'echo ready; read -r -t 1; echo $?' <in >out 2>err &
+pid=$!
+exec 6>in 7<out
+read -r line <&7
+kernel=$(cat /proc/$pid/task/*/children)
+[ -n "$kernel" ] || fail "the kernel process cannot be found"
+for i in {1..10}; do
+    kill -STOP $kernel
+    kill -CONT $kernel
+    sleep 0.05
+done
+read -r line <&7
+wait "$pid"
+same_text "stopped and continued" "$? $line" "0 142"
+exec 6>&- 7<&-
+rm in out
+
 # Pipes: a reader that goes away ends the writer by SIGPIPE.
 checks=$((checks + 1))
 "$S" run -- sh -c 'while :; do echo y; done' 2>/dev/null | head -n 1 >/dev/null
