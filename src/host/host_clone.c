@@ -3,9 +3,9 @@
  * for certain who they are.
  *
  * Every clone is announced to the notifier (host_job.c) before the stub is told, with its exact
- * flags; the filter lets no other through. A new process writes one byte to its control socket; the
- * host puts its pid beside it, which no guest can forge. A new thread's tid comes from its parent's
- * stub and is believed only if it is a thread of that very process.
+ * flags; the filter lets no other through. A new process writes one byte to its control socket with
+ * its first report; the host puts its pid beside it, which no guest can forge. A new thread's tid
+ * comes from its parent's stub and is believed only if it is a thread of that very process.
  */
 #include "host/host_internal.h"
 

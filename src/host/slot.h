@@ -67,6 +67,7 @@ struct stub_thread {
     uint32_t reframe; /* the command that stub_reframe() is called for */
     uint32_t has_fsgsbase;
     uint32_t inherits_gs; /* a new thread: its parent's %gs is the guest's own */
+    uint32_t announces;   /* a new process: its first report goes with a byte to control_fd */
     uint32_t kernel_pid;  /* the parent that new processes must ask to die with; 0: need not */
     uint64_t
         sites[16]; /* by hash: sites whose calls the kernel has seen, and patched if it could */

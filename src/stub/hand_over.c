@@ -45,6 +45,10 @@ void hand_over(struct stub_thread *thread, uint32_t event) {
     slot->cpu = current_cpu();
     thread->kicked = 0;
     __atomic_store_n(&slot->turn, SLOT_KERNEL, __ATOMIC_SEQ_CST);
+    if (thread->announces) {
+        thread->announces = 0;
+        host_call(SYS_write, thread->control_fd, &event, 1, 0);
+    }
     if (__atomic_load_n(&slot->kernel_sleeps, __ATOMIC_SEQ_CST)) {
         host_call(SYS_futex, &slot->turn, FUTEX_WAKE, 1, 0);
     }

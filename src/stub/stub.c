@@ -152,8 +152,6 @@ void stub_begin(struct stub_thread *thread) {
 }
 
 void stub_child(struct stub_thread *thread) {
-    uint8_t byte = 0;
-
     if (thread->inherits_gs) {
         thread->inherits_gs = 0;
     } else {
@@ -162,7 +160,7 @@ void stub_child(struct stub_thread *thread) {
     set_signal_stack(thread);
     if (thread->slot->announce) {
         tie_to_kernel(thread);
-        host_call(SYS_write, thread->control_fd, &byte, 1, 0);
+        thread->announces = 1;
     }
     serve_new(thread);
 }

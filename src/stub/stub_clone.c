@@ -36,6 +36,7 @@ static uint64_t prepare_child(struct stub_thread *thread, uint32_t index) {
     child->fast_sp = (uint64_t)child + STUB_FAST_SP_OFFSET;
     child->inherits_gs = thread->has_fsgsbase && read_gs() != (uint64_t)thread;
     child->has_fsgsbase = thread->has_fsgsbase;
+    child->announces = 0;
     child->kernel_pid = thread->kernel_pid;
     child->frame = NULL;
     if (!context) {
@@ -94,7 +95,6 @@ _Static_assert(FD_COUNT <= SLOT_MAX_FDS, "they come in one message");
  * (MADV_DONTFORK). */
 static void enter_own_process(struct stub_thread *thread, const int32_t fds[FD_COUNT]) {
     int control_fd = fds[FD_CONTROL];
-    uint8_t byte = 0;
 
     map_area(thread->stub_base + STUB_SLOTS_OFFSET, STUB_SLOTS_SIZE, 3 /* PROT_READ | PROT_WRITE */,
              fds[FD_CONTEXT]);
@@ -104,7 +104,7 @@ static void enter_own_process(struct stub_thread *thread, const int32_t fds[FD_C
     thread->control_fd = control_fd;
     tie_to_kernel(thread);
     /* The kernel learns from the sender's credentials who this is. */
-    host_call(SYS_write, control_fd, &byte, 1, 0);
+    thread->announces = 1;
 }
 
 int clone_process(struct stub_thread *thread) {

@@ -23,7 +23,7 @@
 struct idle_thread {
     struct list_head link;
     struct waiter *waiter;
-    struct task *next; /* set when it is taken off the list */
+    struct task *_Atomic next; /* set when it is taken off the list */
 };
 
 static pthread_mutex_t idle_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -33,25 +33,25 @@ static int idle_count;                                                 /* guarde
 /* The task that this thread runs next; NULL: it is not needed. */
 static struct task *idle_wait(void) {
     struct idle_thread self = {.waiter = waiter_current()};
-    struct task *next;
+    bool stays;
 
     pthread_mutex_lock(&idle_mutex);
-    if (idle_count < IDLE_MAX) {
+    stays = idle_count < IDLE_MAX;
+    if (stays) {
         idle_count++;
         list_add(&self.link, &idle_threads);
-        while (!self.next) {
-            pthread_mutex_unlock(&idle_mutex);
-            (void)!wait_sleep_uninterruptible(WAIT_FOREVER);
-            pthread_mutex_lock(&idle_mutex);
-        }
     }
-    next = self.next;
     pthread_mutex_unlock(&idle_mutex);
-    return next;
+    /* Without the mutex, which whoever wakes it still holds. */
+    while (stays && !atomic_load(&self.next)) {
+        (void)!wait_sleep_uninterruptible(WAIT_FOREVER);
+    }
+    return self.next;
 }
 
 static bool give_to_idle(struct task *task) {
     struct idle_thread *idle;
+    struct waiter *waiter;
     bool given = false;
 
     pthread_mutex_lock(&idle_mutex);
@@ -60,8 +60,10 @@ static bool give_to_idle(struct task *task) {
         idle = container_of(idle_threads.next, struct idle_thread, link);
         list_del(&idle->link);
         idle_count--;
-        idle->next = task;
-        waiter_wake(idle->waiter); /* with the mutex held, so that the thread is still there */
+        waiter = idle->waiter;
+        atomic_store(&idle->next, task);
+        /* With the mutex held, which every thread takes before it ends: it is still there. */
+        waiter_wake(waiter);
         given = true;
     }
     pthread_mutex_unlock(&idle_mutex);
