@@ -62,10 +62,12 @@ check-tidy: check-clang ## clang-tidy over src/
 check-unit: all ## the unit tests alone
 	@tests/run --build $(BUILD) -j $(JOBS) --suite unit
 
-check-sanitizers: ## the unit tests under ASan+UBSan and under TSan
+check-sanitizers: all ## unit tests under ASan+UBSan and TSan; guests and attacks on a kernel process under ASan+UBSan
 	@[ -f $(BUILD)-asan/build.ninja ] || $(MESON) setup $(BUILD)-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@[ -f $(BUILD)-tsan/build.ninja ] || $(MESON) setup $(BUILD)-tsan -Db_sanitize=thread -Db_lundef=false >/dev/null
 	@$(NINJA) -C $(BUILD)-asan -j $(JOBS) && tests/run --build $(BUILD)-asan -j $(JOBS) --suite unit
+	@ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:print_stacktrace=1 tests/run --build $(BUILD) -j $(JOBS) \
+	    --starling $(BUILD)-asan/starling --slower 4 'guest/*/starling' attack
 	@$(NINJA) -C $(BUILD)-tsan -j $(JOBS) && tests/run --build $(BUILD)-tsan -j $(JOBS) --suite unit
 
 bench: deps-test ## measure beside native and the peers; writes docs/performance.md and .svg
