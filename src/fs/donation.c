@@ -296,6 +296,15 @@ bool donation_wanted(struct fd_table *table, int fd, struct file *file) {
            !(fd < table->given_size && table->given[fd] && table->given[fd]->live);
 }
 
+void donation_unwanted(struct file *file) {
+    unsigned uses = atomic_load_explicit(&file->donated.uses, memory_order_relaxed);
+
+    if (!(uses & USES_REFUSED)) {
+        /* Lost to a use just now: no harm. */
+        atomic_compare_exchange_strong(&file->donated.uses, &uses, 0);
+    }
+}
+
 /* The file's description for guests, made anew when the one it has may be of another time. Every
  * donation of the old one goes. pos_lock held. */
 static int description(struct file *file) {

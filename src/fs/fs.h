@@ -633,6 +633,8 @@ int fd_table_next(struct fd_table *table, int from);
 void donation_enable(void);
 /* The file behind fd was used by way of the kernel: is it time to donate it to this task? */
 bool donation_wanted(struct fd_table *table, int fd, struct file *file);
+/* The kernel itself has used the position, and may soon do so again: the count begins anew. */
+void donation_unwanted(struct file *file);
 /* Does so, if it may. Own kernel thread of a task that uses the table, with the change token of its
  * memory; no lock held. */
 void donation_give(struct fd_table *table, int fd, struct file *file, struct host_thread *thread);

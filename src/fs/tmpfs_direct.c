@@ -79,7 +79,8 @@ int tmpfs_donate(struct file *file, uint32_t *rights) {
     struct inode *inode = file->inode;
     int flags = atomic_load(&file->flags), memfd, error;
 
-    if ((file->mode & FMODE_WRITE) || (flags & (O_DIRECT | O_ASYNC)) ||
+    /* What is written the kernel must know of: of limits, and of times. */
+    if (!(file->mode & FMODE_READ) || (flags & (O_DIRECT | O_ASYNC)) ||
         (mount_flags(file) & MS_STRICTATIME)) {
         return -EAGAIN;
     }

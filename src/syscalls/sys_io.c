@@ -257,8 +257,10 @@ static int64_t transfer(struct task *current, int fd, struct user_buffer *buffer
     }
     result = write ? do_write(current, file, buffer, pos) : do_read(current, file, buffer, pos);
     task_count_io(current, write, result);
-    if (result > 0) {
+    if (result > 0 && (!write || stream)) {
         consider_donation(current, fd, file);
+    } else if (write && pos < 0) {
+        donation_unwanted(file);
     }
     return stream ? task_call_progress(current, result, wanted) : result;
 }

@@ -306,6 +306,38 @@ TEST(sees_what_others_write) {
     CHECK_OK(close(writer));
 }
 
+/* Reads and writes by one descriptor go on from where the other was, however hot it is. */
+TEST(reads_and_writes_share_the_position) {
+    char record[RECORD + 1] = "";
+    int fd;
+
+    make_file();
+    fd = open(path, O_RDWR);
+    REQUIRE_OK(fd);
+    for (int i = 0; i < 200; i += 20) {
+        for (int k = 0; k < 10; k++) {
+            CHECK_EQ(next_record(fd), i + k);
+        }
+        for (int k = 10; k < 20; k++) {
+            snprintf(record, sizeof(record), "%015d\n", 100000 + i + k);
+            CHECK_EQ(write(fd, record, RECORD), RECORD);
+            CHECK_EQ(pwrite(fd, record, RECORD, 300 * RECORD), RECORD);
+            CHECK_EQ(pread(fd, record, RECORD, 300 * RECORD), RECORD);
+            CHECK_EQ(atoi(record), 100000 + i + k);
+        }
+        CHECK_EQ(lseek(fd, 0, SEEK_CUR), (i + 20) * RECORD);
+    }
+    CHECK_OK(fcntl(fd, F_SETFL, O_APPEND));
+    CHECK_EQ(lseek(fd, 0, SEEK_SET), 0);
+    for (int i = 0; i < 10; i++) {
+        CHECK_EQ(next_record(fd), i);
+    }
+    CHECK_EQ(write(fd, record, RECORD), RECORD);
+    CHECK_EQ(lseek(fd, 0, SEEK_CUR), (RECORDS + 1) * RECORD);
+    CHECK_EQ(next_record(fd), -1);
+    CHECK_OK(close(fd));
+}
+
 /* Does a read by fd move an access time of `atime` when the file was changed in second 2000? */
 static bool read_moves_atime(int fd, time_t atime) {
     struct timespec times[2] = {{.tv_sec = atime}, {.tv_sec = 2000}}, set;
