@@ -93,6 +93,7 @@ struct host_thread {
     bool mock_defers, mock_finished; /* host_thread_mock_defers() */
     bool fpstate_reset;
     uint64_t fpstate, fpstate_size;
+    uint64_t path_address; /* of the string that the last event's call brought along; 0: none */
 };
 
 #define SPARE_PROCESSES 2

@@ -183,6 +183,11 @@ struct host_aspace *host_thread_aspace(const struct host_thread *thread); /* bor
 int MUST_CHECK host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *system);
 /* sched_setaffinity for the guest: remembered and honoured by the pairing. */
 
+/* The string at `address`, when the last event's call has brought it along, with its NUL into `to`:
+ * its length, or -EAGAIN: look into the guest's memory. Once for each call. */
+ssize_t MUST_CHECK host_thread_path(struct host_thread *thread, uint64_t address, char *to,
+                                    size_t size);
+
 /* The last event was a call that came without a signal. */
 bool host_thread_came_patched(const struct host_thread *thread);
 

@@ -230,6 +230,7 @@ int host_thread_resume(struct host_thread *thread, struct host_event *event) {
     }
     thread->deferred = 0;
     fetch_regs(thread);
+    thread->path_address = kind == SLOT_EVENT_SYSCALL ? fetch64(&thread->slot->path_address) : 0;
     thread->direct_done = kind == SLOT_EVENT_SYSCALL ? fetch64(&thread->slot->direct_done) : 0;
     if (thread->direct_done) {
         thread->slot->direct_done = 0;
@@ -421,6 +422,23 @@ void host_thread_exit(struct host_thread *thread, const struct slot_call *calls,
 
         (void)result; /* gone already: what was wanted */
     }
+}
+
+ssize_t host_thread_path(struct host_thread *thread, uint64_t address, char *to, size_t size) {
+    size_t length;
+
+    if (!address || thread->path_address != address) {
+        return -EAGAIN;
+    }
+    thread->path_address = 0;
+    length = fetch32(&thread->slot->path_size);
+    if (length == 0 || length > SLOT_BOUNCE_SIZE || length > size) {
+        return -EAGAIN;
+    }
+    memcpy(to, thread->slot->bounce, length);
+    /* What was copied counts, not what stands in the slot by now. */
+    return to[length - 1] == '\0' && strnlen(to, length) == length - 1 ? (ssize_t)length - 1
+                                                                       : -EAGAIN;
 }
 
 bool host_thread_came_patched(const struct host_thread *thread) {

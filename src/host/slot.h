@@ -212,6 +212,9 @@ struct slot {
     uint32_t clone_slot;
     int32_t clone_ctx_fd, clone_sock_fd;
     int64_t clone_result; /* tid or -errno */
+    uint64_t
+        path_address;   /* SLOT_EVENT_SYSCALL: the string there stands in bounce, path_size bytes */
+    uint32_t path_size; /* with its NUL; address 0: none does */
     uint64_t direct_done; /* SLOT_EVENT_SYSCALL, a write: so many bytes are written already */
     /* Bytes read and written, reads and writes that the stub has made by itself: figures for
      * /proc/PID/io and nothing else. */

@@ -118,8 +118,11 @@ ssize_t copy_string_from_user(struct host_thread *thread, char *to, struct user_
 
 int copy_path_from_user(struct host_thread *thread, char **path, struct user_address from) {
     char buffer[PATH_MAX];
-    ssize_t length = copy_string_from_user(thread, buffer, from, sizeof(buffer));
+    ssize_t length = host_thread_path(thread, from.value, buffer, sizeof(buffer));
 
+    if (length < 0) {
+        length = copy_string_from_user(thread, buffer, from, sizeof(buffer));
+    }
     if (length < 0) {
         return (int)length;
     }

@@ -93,6 +93,32 @@ stub_call_trap: /* its handler reports the call: not a step outside, where the r
 stub_kicked_trap: /* its handler reports a kick at rcx, with all registers */
     ud2
 
+/*
+ * uint64_t stub_copy_string(char *to, const char *from, uint64_t size): the bytes up to the NUL and it, at most `size`;
+ * their count, 0 when no NUL came. `from` is the guest's: a fault there gives 0 too.
+ */
+    .globl stub_copy_string
+    .globl stub_copy_end
+    .globl stub_copy_fault
+    .hidden stub_copy_string
+    .hidden stub_copy_end
+    .hidden stub_copy_fault
+stub_copy_string:
+    xorl %eax, %eax
+1:
+    cmpq %rdx, %rax
+    jae stub_copy_fault
+    movb (%rsi,%rax), %cl
+    movb %cl, (%rdi,%rax)
+    incq %rax
+    testb %cl, %cl
+    jnz 1b
+    ret
+stub_copy_end:
+stub_copy_fault:
+    xorl %eax, %eax
+    ret
+
 /* void stub_reframe(void): the trap's frame holds the guest's extended state, which is still in the registers; the
  * handler goes on from there (stub.c). */
     .globl stub_reframe

@@ -243,6 +243,38 @@ static void capture(struct stub_thread *thread, const struct fast_frame *frame) 
     slot->fpstate_size = 0;
 }
 
+/* Which argument of the call is a path, -1: none. */
+static int path_argument(uint32_t number) {
+    switch (number) {
+    case SYS_open:
+    case SYS_stat:
+    case SYS_lstat:
+    case SYS_access:
+    case SYS_readlink:
+        return 0;
+    case SYS_openat:
+    case SYS_newfstatat:
+    case SYS_readlinkat:
+    case SYS_faccessat:
+    case SYS_faccessat2:
+    case SYS_statx:
+        return 1;
+    default:
+        return -1;
+    }
+}
+
+/* Spares the kernel a look into the guest's memory. */
+static void bring_path(struct slot *slot, const struct fast_frame *frame) {
+    int index = path_argument((uint32_t)frame->rax);
+    uint64_t address = index < 0 ? 0 : frame->args[index];
+
+    slot->path_size = address ? (uint32_t)stub_copy_string((char *)slot->bounce,
+                                                           (const char *)address, SLOT_BOUNCE_SIZE)
+                              : 0;
+    slot->path_address = slot->path_size ? address : 0;
+}
+
 /* The kernel answers, with no frame: the guest's vector registers stay where they are, and of the
  * others only rax changes. For all else that the kernel may order, a frame is made. */
 static uint64_t serve_fast(struct stub_thread *thread, const struct fast_frame *frame) {
@@ -250,6 +282,7 @@ static uint64_t serve_fast(struct stub_thread *thread, const struct fast_frame *
 
     thread->frame = NULL;
     capture(thread, frame);
+    bring_path(thread->slot, frame);
     for (;;) {
         uint32_t command = report(thread, event);
 
@@ -335,7 +368,12 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
         }
         return;
     }
+    if (rip >= (uint64_t)stub_copy_string && rip < (uint64_t)stub_copy_end) {
+        context->gregs[REG_RIP] = (uint64_t)stub_copy_fault; /* the kernel finds out by itself */
+        return;
+    }
     thread->masked = 1;
+    slot->path_address = 0;
     if (signo == SIGILL_NR && rip == (uint64_t)stub_reframe) {
         serve_reframed(thread, context);
         thread->masked = 0;

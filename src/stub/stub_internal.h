@@ -11,6 +11,9 @@
 #include "host/slot.h"
 
 #define SYS_write          1
+#define SYS_open           2
+#define SYS_stat           4
+#define SYS_lstat          6
 #define SYS_mmap           9
 #define SYS_munmap         11
 #define SYS_rt_sigprocmask 14
@@ -19,12 +22,20 @@
 #define SYS_fork           57
 #define SYS_vfork          58
 #define SYS_execve         59
+#define SYS_openat         257
+#define SYS_newfstatat     262
+#define SYS_readlinkat     267
+#define SYS_faccessat      269
 #define SYS_execveat       322
+#define SYS_statx          332
+#define SYS_faccessat2     439
 #define SYS_clone3         435
+#define SYS_access         21
 #define SYS_madvise        28
 #define SYS_recvmsg        47
 #define SYS_close          3
 #define SYS_exit           60
+#define SYS_readlink       89
 #define SYS_getppid        110
 #define SYS_sigaltstack    131
 #define SYS_prctl          157
@@ -101,6 +112,10 @@ extern const char stub_leave_start[] __attribute__((visibility("hidden")));
 extern const char stub_leave_end[] __attribute__((visibility("hidden")));
 extern const char stub_kicked_trap[] __attribute__((visibility("hidden")));
 extern const char stub_call_trap[] __attribute__((visibility("hidden")));
+uint64_t stub_copy_string(char *to, const char *from, uint64_t size)
+    __attribute__((visibility("hidden")));
+extern const char stub_copy_end[] __attribute__((visibility("hidden")));
+extern const char stub_copy_fault[] __attribute__((visibility("hidden")));
 /* Hidden, as its address is taken: the linker would make a fixed one of it. */
 void stub_reframe(void) __attribute__((noreturn, visibility("hidden")));
 /* stub.c, called from there */

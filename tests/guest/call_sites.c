@@ -5,6 +5,8 @@
  */
 #include "guest_test.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -285,6 +287,41 @@ TEST(single_steps) {
         call_often(watched, getppid());
     }
     signal(SIGTRAP, SIG_DFL);
+}
+
+/* Paths, however often their call has been made: at the end of memory, too long, changed between.
+ */
+TEST(paths) {
+    char *pages = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *end = pages + 2 * PAGE;
+    char name[32];
+
+    REQUIRE(pages != MAP_FAILED);
+    REQUIRE_OK(mprotect(end, PAGE, PROT_NONE));
+    for (int i = 0; i < 20; i++) {
+        memcpy(end - 5, "/dev", 5);
+        CHECK_OK(access(end - 5, F_OK));
+        memcpy(end - 4, "/dev", 4); /* no NUL before the end */
+        CHECK_ERR(access(end - 4, F_OK), EFAULT);
+        CHECK_ERR(access(end, F_OK), EFAULT);
+        CHECK_ERR(access((char *)16, F_OK), EFAULT);
+        CHECK_ERR(access((char *)-4096l, F_OK), EFAULT);
+        memset(pages, '/', 2 * PAGE);
+        pages[PATH_MAX - 1] = 0;
+        CHECK_OK(access(pages, F_OK)); /* the longest */
+        pages[PATH_MAX - 1] = '/';
+        pages[PATH_MAX] = 0;
+        CHECK_ERR(access(pages, F_OK), ENAMETOOLONG);
+        CHECK_ERR(access("", F_OK), ENOENT);
+        snprintf(name, sizeof(name), "made-%d", i);
+        CHECK_ERR(access(name, F_OK), ENOENT);
+        int fd = open(name, O_CREAT | O_WRONLY, 0600);
+        CHECK_OK(fd);
+        close(fd);
+        CHECK_OK(access(name, F_OK));
+        CHECK_OK(unlink(name));
+    }
+    munmap(pages, 3 * PAGE);
 }
 
 /* %gs is the program's when it wants it. */
