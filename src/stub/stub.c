@@ -264,15 +264,22 @@ static int path_argument(uint32_t number) {
     }
 }
 
-/* Spares the kernel a look into the guest's memory. */
-static void bring_path(struct slot *slot, const struct fast_frame *frame) {
+/* Spares the kernel a look into the guest's memory. The stub's own is none of the guest's. */
+static void bring_path(const struct stub_thread *thread, const struct fast_frame *frame) {
+    struct slot *slot = thread->slot;
     int index = path_argument((uint32_t)frame->rax);
     uint64_t address = index < 0 ? 0 : frame->args[index];
+    uint64_t size = SLOT_BOUNCE_SIZE;
 
-    slot->path_size = address ? (uint32_t)stub_copy_string((char *)slot->bounce,
-                                                           (const char *)address, SLOT_BOUNCE_SIZE)
-                              : 0;
-    slot->path_address = slot->path_size ? address : 0;
+    if (address < thread->stub_base && thread->stub_base - address < size) {
+        size = thread->stub_base - address;
+    }
+    if (address == 0 || address - thread->stub_base < STUB_TOTAL_SIZE) {
+        size = 0;
+    }
+    size = stub_copy_string((char *)slot->bounce, (const char *)address, size);
+    slot->path_size = (uint32_t)size;
+    slot->path_address = size ? address : 0;
 }
 
 /* The kernel answers, with no frame: the guest's vector registers stay where they are, and of the
@@ -282,7 +289,7 @@ static uint64_t serve_fast(struct stub_thread *thread, const struct fast_frame *
 
     thread->frame = NULL;
     capture(thread, frame);
-    bring_path(thread->slot, frame);
+    bring_path(thread, frame);
     for (;;) {
         uint32_t command = report(thread, event);
 
