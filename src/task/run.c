@@ -197,7 +197,9 @@ bool task_handle_call(struct task *current) {
 
         restart = 0;
         if (current->call.number == TASK_CALL_DONE) {
-            /* rt_sigreturn: the registers are complete. */
+            /* rt_sigreturn: the registers are complete. The handler has mostly interrupted a call.
+             */
+            (void)memory_patch_enter(current->mm, &regs->rip);
         } else if (is_restart(result)) {
             restart = result;
         } else {
