@@ -185,23 +185,32 @@ pid_t host_process_pid(const struct host_process *process) {
     return process->pid;
 }
 
-/* One numbered field (from 1) and those behind it of /proc/PID/stat, past the name, which may hold
- * anything. */
-static int read_stat(const char *path, unsigned long long *fields, int count) {
-    char text[1024];
+/* What there is of a small file of /proc, NUL-terminated; -ESRCH when its process has gone. */
+static int read_text(const char *path, char *text, size_t size) {
     int fd = host_proc_open(path, O_RDONLY);
-    ssize_t size;
-    char *at;
+    ssize_t got;
 
     if (fd < 0) {
         return fd;
     }
-    size = host_read(fd, text, sizeof(text) - 1);
+    got = host_read(fd, text, size - 1);
     close(fd);
-    if (size <= 0) {
+    if (got <= 0) {
         return -ESRCH;
     }
-    text[size] = '\0';
+    text[got] = '\0';
+    return 0;
+}
+
+/* One numbered field (from 1) and those behind it of /proc/PID/stat, past the name, which may hold
+ * anything. */
+static int read_stat(const char *path, unsigned long long *fields, int count) {
+    char text[1024], *at;
+    int result = read_text(path, text, sizeof(text));
+
+    if (result) {
+        return result;
+    }
     at = strrchr(text, ')');
     if (!at) {
         return -ESRCH;
@@ -246,7 +255,7 @@ int host_process_cpu_time(struct host_process *process, int64_t *user, int64_t *
 int host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *system) {
     unsigned long long fields[12];
     int64_t tick_ns = 1000000000 / sysconf(_SC_CLK_TCK);
-    char path[64];
+    char path[64], text[128];
     int result;
 
     *user = *system = 0;
@@ -256,11 +265,22 @@ int host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *sys
     snprintf(path, sizeof(path), "%d/task/%d/stat", thread->process->pid,
              atomic_load(&thread->tid));
     result = read_stat(path, fields, 12);
-    if (result == 0) {
-        *user = (int64_t)fields[14 - 4] * tick_ns;
-        *system = (int64_t)fields[15 - 4] * tick_ns;
+    if (result) {
+        return result;
     }
-    return result;
+    *user = (int64_t)fields[14 - 4] * tick_ns;
+    *system = (int64_t)fields[15 - 4] * tick_ns;
+    /* Those count whole ticks, by sampling; the sum is known exactly where the host keeps it
+     * (CONFIG_SCHED_INFO). */
+    snprintf(path, sizeof(path), "%d/task/%d/schedstat", thread->process->pid,
+             atomic_load(&thread->tid));
+    if (read_text(path, text, sizeof(text)) == 0) {
+        int64_t total = (int64_t)strtoull(text, NULL, 10), ticks = *user + *system;
+
+        *system = ticks ? (int64_t)((double)total * (double)*system / (double)ticks) : 0;
+        *user = total - *system;
+    }
+    return 0;
 }
 
 /* "Pss_Anon:      96 kB" of proc_pid_smaps_rollup, in bytes. */
