@@ -23,7 +23,8 @@
  * everything else is as the guest had it. The guest's stack is not touched (red zone). No signal is blocked.
  *
  * Answered: back to rcx, with rcx and r11 as `syscall` leaves them. Not answered: by a trap of the stub's own to the
- * kernel, as if the `syscall` had trapped.
+ * kernel, as if the `syscall` had trapped. The traps are breakpoints, reported at the label behind them: an invalid
+ * instruction costs three times as much where the host is a virtual machine itself, whose hypervisor looks at it first.
  *
  * The reserved signal must not be lost between the look at `kicked` and the guest. Its handler moves a thread that it
  * finds from stub_leave_start on back there; at stub_leave_end all registers are the guest's already, and it counts as
@@ -85,12 +86,14 @@ stub_leave_end:
 1:
     popfq
     movq %gs:GUEST_RSP, %rsp
-stub_call_trap: /* its handler reports the call: not a step outside, where the reserved signal could come between */
+    int3 /* its handler reports the call: not a step outside, where the reserved signal could come between */
+stub_call_trap:
     ud2
 2:
     popfq
     movq %gs:GUEST_RSP, %rsp
-stub_kicked_trap: /* its handler reports a kick at rcx, with all registers */
+    int3 /* its handler reports a kick at rcx, with all registers */
+stub_kicked_trap:
     ud2
 
 /*
@@ -122,8 +125,12 @@ stub_copy_fault:
 /* void stub_reframe(void): the trap's frame holds the guest's extended state, which is still in the registers; the
  * handler goes on from there (stub.c). */
     .globl stub_reframe
+    .globl stub_reframe_trap
     .hidden stub_reframe
+    .hidden stub_reframe_trap
 stub_reframe:
+    int3
+stub_reframe_trap:
     ud2
 
 /* The zygote jumps here with rsp near the top of slot 0's stub stack. */

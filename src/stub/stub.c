@@ -381,7 +381,7 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
     }
     thread->masked = 1;
     slot->path_address = 0;
-    if (signo == SIGILL_NR && rip == (uint64_t)stub_reframe) {
+    if (signo == SIGTRAP_NR && rip == (uint64_t)stub_reframe_trap) {
         serve_reframed(thread, context);
         thread->masked = 0;
         return;
@@ -404,10 +404,10 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
         }
     } else if (signo == STUB_KICK_SIGNAL) {
         event = SLOT_EVENT_KICK;
-    } else if (signo == SIGILL_NR && rip == (uint64_t)stub_kicked_trap) {
+    } else if (signo == SIGTRAP_NR && rip == (uint64_t)stub_kicked_trap) {
         context->gregs[REG_RIP] = context->gregs[REG_RCX];
         event = SLOT_EVENT_KICK;
-    } else if (signo == SIGILL_NR && rip == (uint64_t)stub_call_trap) {
+    } else if (signo == SIGTRAP_NR && rip == (uint64_t)stub_call_trap) {
         context->gregs[REG_RIP] = context->gregs[REG_RCX];
         event = SLOT_EVENT_SYSCALL;
     } else {

@@ -46,8 +46,8 @@
 #define FUTEX_WAIT 0
 #define FUTEX_WAKE 1
 
-#define SIGILL_NR 4
-#define SIGSYS_NR 31
+#define SIGTRAP_NR 5
+#define SIGSYS_NR  31
 
 #define CLONE_VM             0x00000100u
 #define CLONE_SETTLS         0x00080000u
@@ -112,6 +112,7 @@ extern const char stub_leave_start[] __attribute__((visibility("hidden")));
 extern const char stub_leave_end[] __attribute__((visibility("hidden")));
 extern const char stub_kicked_trap[] __attribute__((visibility("hidden")));
 extern const char stub_call_trap[] __attribute__((visibility("hidden")));
+extern const char stub_reframe_trap[] __attribute__((visibility("hidden")));
 uint64_t stub_copy_string(char *to, const char *from, uint64_t size)
     __attribute__((visibility("hidden")));
 extern const char stub_copy_end[] __attribute__((visibility("hidden")));
