@@ -196,6 +196,21 @@ void donation_flags_changed(struct file *file) {
     }
 }
 
+static bool is_limited(const struct fd_table *table, const struct file *file) {
+    return table->limited && (file->mode & FMODE_WRITE) && S_ISREG(file->inode->type);
+}
+
+void donation_limit(struct fd_table *table) {
+    LOCK_GUARD(&donation_lock);
+
+    table->limited = true;
+    for (int fd = 0; fd < table->given_size; fd++) {
+        if (table->given[fd] && is_limited(table, table->given[fd]->file)) {
+            close_locked(table->given[fd]);
+        }
+    }
+}
+
 void donation_hold(void) {
     struct target *targets = NULL;
     struct file *file;
@@ -293,7 +308,12 @@ bool donation_wanted(struct fd_table *table, int fd, struct file *file) {
     LOCK_GUARD(&donation_lock);
     /* One that is live was left by its stub for a reason. */
     return table->process && !table->spread && !(holds && file->path.mount) &&
+           !is_limited(table, file) &&
            !(fd < table->given_size && table->given[fd] && table->given[fd]->live);
+}
+
+bool donation_reads_only(const struct file *file) {
+    return atomic_load_explicit(&file->donated.reads_only, memory_order_relaxed);
 }
 
 void donation_unwanted(struct file *file) {
@@ -317,7 +337,7 @@ static int description(struct file *file) {
         return 0;
     }
     if (file->donated.has_pos) {
-        return -EBUSY; /* first somebody takes the position back */
+        return -EBUSY; /* changed just now */
     }
     fd = file->ops->donate(file, &rights);
     if (fd < 0) {
@@ -337,6 +357,7 @@ static int description(struct file *file) {
     file->donated.fd = fd;
     file->donated.epoch = epoch;
     file->donated.rights = rights;
+    atomic_store(&file->donated.reads_only, !(rights & SLOT_FD_WRITE));
     return 0;
 }
 
@@ -351,8 +372,8 @@ static int have_number(struct fd_table *table, int fd, struct file *file) {
 
 static bool may_publish_locked(struct fd_table *table, int fd, struct file *file, unsigned epoch) {
     return fd < table->size && table->files[fd] == file && table->process && !table->spread &&
-           !(holds && file->path.mount) && file->donated.epoch == epoch &&
-           atomic_load(&file->inode->donation_epoch) == epoch &&
+           !(holds && file->path.mount) && !is_limited(table, file) &&
+           file->donated.epoch == epoch && atomic_load(&file->inode->donation_epoch) == epoch &&
            !atomic_load(&file->inode->not_donated);
 }
 
@@ -370,8 +391,9 @@ static void enter_locked(struct fd_table *table, int fd, struct file *file, unsi
     if (donation) {
         donation->table = table;
         donation->fd = fd;
-        if (fd >= table->size || table->files[fd] != file || file->donated.epoch != epoch) {
-            /* Closed meanwhile, or something else by now. */
+        if (fd >= table->size || table->files[fd] != file || file->donated.epoch != epoch ||
+            is_limited(table, file)) {
+            /* Closed meanwhile, or something else by now; or no longer to be had. */
             donation->file = NULL;
             list_add_tail(&donation->link, &table->closing);
             atomic_fetch_add(&table->closing_count, 1);
@@ -415,12 +437,25 @@ static bool room_locked(struct fd_table *table, int fd) {
     return true;
 }
 
+/* pos_lock, with the position taken back when the description that has it is of another time. */
+static void acquire_for_description(struct file *file) {
+    bool stale;
+
+    lock_acquire(&file->pos_lock);
+    stale =
+        file->donated.has_pos && file->donated.epoch != atomic_load(&file->inode->donation_epoch);
+    if (stale) {
+        lock_release(&file->pos_lock);
+        file_pos_acquire(file);
+    }
+}
+
 void donation_give(struct fd_table *table, int fd, struct file *file, struct host_thread *thread) {
     struct donation *donation = NULL;
     int number, own, error;
     unsigned epoch;
 
-    lock_acquire(&file->pos_lock);
+    acquire_for_description(file);
     error = description(file);
     epoch = file->donated.epoch;
     own = error ? -1 : host_dup(file->donated.fd);
@@ -624,11 +659,15 @@ static void inherit_locked(struct fd_table *parent, struct fd_table *child) {
 }
 
 void fd_table_inherit_begin(struct fd_table *parent, struct fd_table *child) {
-    if (!parent->given || parent == child) {
+    if (parent == child) {
         return;
     }
     LOCK_GUARD(&child->lock);
     LOCK_GUARD(&donation_lock);
+    child->limited = parent->limited;
+    if (!parent->given) {
+        return;
+    }
     parent->frozen++;
     child->given = calloc((size_t)parent->given_size, sizeof(struct donation *));
     if (child->given) {

@@ -477,7 +477,8 @@ struct file {
     struct credentials *creds; /* of the opener; owned; immutable */
     _Atomic int fd_refs; /* descriptors that name it: flush and lock release on the last close */
     struct {
-        _Atomic unsigned uses;  /* reads and writes by the kernel so far */
+        _Atomic unsigned uses;   /* reads and writes by the kernel so far */
+        _Atomic bool reads_only; /* its description is not for writing, as the file is */
         int fd;                 /* the guests' own host description, owned; -1: none; by pos_lock */
         uint32_t rights;        /* SLOT_FD_* of it; guarded by pos_lock */
         unsigned epoch;         /* of the inode when fd was opened; guarded by pos_lock */
@@ -635,6 +636,11 @@ void donation_enable(void);
 bool donation_wanted(struct fd_table *table, int fd, struct file *file);
 /* The kernel itself has used the position, and may soon do so again: the count begins anew. */
 void donation_unwanted(struct file *file);
+/* Are writes by way of the kernel no reason to donate it: its description will be for reading? */
+bool donation_reads_only(const struct file *file);
+/* RLIMIT_FSIZE is set for a user of the table, and is the kernel's to keep: files open for writing
+ * are taken back and closed in its process, for good. */
+void donation_limit(struct fd_table *table);
 /* Does so, if it may. Own kernel thread of a task that uses the table, with the change token of its
  * memory; no lock held. */
 void donation_give(struct fd_table *table, int fd, struct file *file, struct host_thread *thread);

@@ -250,16 +250,34 @@ static int hostfs_fallocate(struct file *file, int mode, int64_t offset, int64_t
     return host_fallocate(hostfs_host_fd(file), mode, offset, size);
 }
 
-/* A description of its own, whose position is the guests'. Only for reading: what is written the
- * kernel must know of. */
-static int hostfs_donate(struct file *file, uint32_t *rights) {
-    int flags = atomic_load(&file->flags);
+/* A write by the guest's process takes these bits from the file, whoever the guest's user is. */
+static bool has_set_id(struct file *file) {
+    struct stat stat;
 
-    if ((file->mode & FMODE_WRITE) || (flags & (O_DIRECT | O_ASYNC))) {
+    return host_fstat(hostfs_host_fd(file), &stat) || (stat.st_mode & (S_ISUID | S_ISGID));
+}
+
+/*
+ * A description of its own, whose position is the guests'. The kernel keeps nothing of the
+ * contents, the size or the times, so guests write as well as they read. What makes them is the
+ * host's: the end of the file with O_APPEND, O_SYNC, the times. donation.c keeps RLIMIT_FSIZE and
+ * inotify.
+ */
+static int hostfs_donate(struct file *file, uint32_t *rights) {
+    int flags = atomic_load(&file->flags), kept = flags & O_NOATIME;
+
+    if (flags & (O_DIRECT | O_ASYNC)) {
         return -EAGAIN;
     }
-    *rights = SLOT_FD_READ | SLOT_FD_SEEK;
-    return host_reopen(hostfs_host_fd(file), O_RDONLY | (flags & O_NOATIME));
+    *rights = SLOT_FD_SEEK | (file->mode & FMODE_READ ? SLOT_FD_READ : 0);
+    if (file->mode & FMODE_WRITE) {
+        if (has_set_id(file)) {
+            return -EACCES;
+        }
+        *rights |= SLOT_FD_WRITE;
+        kept |= flags & (O_APPEND | O_SYNC | O_DSYNC);
+    }
+    return host_reopen(hostfs_host_fd(file), (flags & O_ACCMODE) | kept);
 }
 
 /* ---- directories ---- */

@@ -80,8 +80,10 @@ int tmpfs_donate(struct file *file, uint32_t *rights) {
     int flags = atomic_load(&file->flags), memfd, error;
 
     /* What is written the kernel must know of: of limits, and of times. */
-    if (!(file->mode & FMODE_READ) || (flags & (O_DIRECT | O_ASYNC)) ||
-        (mount_flags(file) & MS_STRICTATIME)) {
+    if (!(file->mode & FMODE_READ)) {
+        return -EACCES;
+    }
+    if ((flags & (O_DIRECT | O_ASYNC)) || (mount_flags(file) & MS_STRICTATIME)) {
         return -EAGAIN;
     }
     lock_acquire(&inode->lock);

@@ -29,6 +29,7 @@ struct fd_table {
     int given_size;
     struct host_process *process; /* owned: whose tasks use this table; NULL: not known yet */
     bool spread;                  /* several processes use it: nothing is donated */
+    bool limited;                 /* regular files open for writing are not: donation_limit() */
     unsigned frozen;              /* a fork is under way: nothing is closed */
     struct list_head closing;     /* donations whose descriptor is closed, not so the host's */
     _Atomic unsigned closing_count;

@@ -233,9 +233,18 @@ static struct file *get_file(struct task *current, int fd, mode_t mode) {
     return file;
 }
 
+static bool file_size_limited(struct task *current) {
+    return rlimits_get(&current->thread_group->rlimits, RLIMIT_FSIZE) != RLIM64_INFINITY;
+}
+
 /* From now on the task's stub may do it alone. */
 static void consider_donation(struct task *current, int fd, struct file *file) {
-    if (donation_wanted(current->files, fd, file) && memory_change_begin(current->mm) == 0) {
+    if (!donation_wanted(current->files, fd, file)) {
+        return;
+    }
+    if (S_ISREG(file->inode->type) && (file->mode & FMODE_WRITE) && file_size_limited(current)) {
+        donation_limit(current->files);
+    } else if (memory_change_begin(current->mm) == 0) {
         donation_give(current->files, fd, file, current->thread);
         memory_change_end(current->mm);
     }
@@ -257,7 +266,7 @@ static int64_t transfer(struct task *current, int fd, struct user_buffer *buffer
     }
     result = write ? do_write(current, file, buffer, pos) : do_read(current, file, buffer, pos);
     task_count_io(current, write, result);
-    if (result > 0 && (!write || stream)) {
+    if (result > 0 && (!write || stream || !donation_reads_only(file))) {
         consider_donation(current, fd, file);
     } else if (write && pos < 0) {
         donation_unwanted(file);

@@ -30,14 +30,23 @@ static bool may_raise(const struct task *current) {
     return credentials_capable(current->creds, CAP_SYS_RESOURCE);
 }
 
+static int change_limit(struct task *current, struct thread_group *group, int resource,
+                        const struct rlimit64 *new, struct rlimit64 *old) {
+    int result = rlimits_change(&group->rlimits, resource, new, old, may_raise(current));
+
+    if (result == 0 && new) {
+        thread_group_limits_changed(group, resource);
+    }
+    return result;
+}
+
 int64_t sys_setrlimit(struct task *current, int resource, struct user_address rlim) {
     struct rlimit64 limit;
 
     if (get_user(current->thread, limit, rlim)) {
         return -EFAULT;
     }
-    return rlimits_change(&current->thread_group->rlimits, resource, &limit, NULL,
-                          may_raise(current));
+    return change_limit(current, current->thread_group, resource, &limit, NULL);
 }
 
 /* prlimit(2): all of the target's ids are the caller's real ones, or CAP_SYS_RESOURCE. */
@@ -68,8 +77,7 @@ int64_t sys_prlimit64(struct task *current, pid_t pid, int resource, struct user
     if (!may_limit(current, target)) {
         return -EPERM;
     }
-    result = rlimits_change(&target->thread_group->rlimits, resource, set ? &new : NULL, &old,
-                            may_raise(current));
+    result = change_limit(current, target->thread_group, resource, set ? &new : NULL, &old);
     if (result || user_address_is_null(old_limit)) {
         return result;
     }

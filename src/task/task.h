@@ -576,6 +576,8 @@ static inline void task_count_io(struct task *current, bool write, int64_t resul
     atomic_store_explicit(calls, atomic_load_explicit(calls, memory_order_relaxed) + 1,
                           memory_order_relaxed);
 }
+/* After rlimits_change(), and for a new group: what guests do by themselves obeys the limit. */
+void thread_group_limits_changed(struct thread_group *group, int resource);
 void thread_group_usage(struct thread_group *group, struct usage *usage); /* RUSAGE_SELF */
 void task_usage(struct task *task, struct usage *usage);                  /* RUSAGE_THREAD */
 

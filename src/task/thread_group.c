@@ -497,6 +497,22 @@ void thread_group_publish_locked(struct thread_group *group) {
     }
 }
 
+void thread_group_limits_changed(struct thread_group *group, int resource) {
+    struct task *task;
+
+    if (resource != RLIMIT_FSIZE || rlimits_get(&group->rlimits, RLIMIT_FSIZE) == RLIM64_INFINITY) {
+        return;
+    }
+    READ_GUARD(&group->kernel->pids_lock);
+    list_for_each_entry (task, &group->tasks, group_link) {
+        LOCK_GUARD(&task->lock);
+
+        if (task->files) {
+            donation_limit(task->files);
+        }
+    }
+}
+
 /* prctl(2) PR_SET_PDEATHSIG. Public within task/: a thread's exit counts as its children's parent's
  * death too. */
 void send_death_signal_locked(struct thread_group *child) {
