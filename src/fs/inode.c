@@ -183,10 +183,12 @@ int inode_setattr(struct inode *inode, struct iattr *attr, const struct credenti
             attr->mode = mode;
         }
     }
-    if (attr->valid & (ATTR_ATIME | ATTR_MTIME)) {
-        donation_revoke_inode(inode, true); /* what was read by itself before is to stay before */
-    }
     error = inode->ops->setattr(inode, attr);
+    if (!error && ((attr->valid & (ATTR_ATIME | ATTR_MTIME)) ||
+                   ((attr->valid & ATTR_MODE) && (attr->mode & (S_ISUID | S_ISGID))))) {
+        /* What guests do by themselves from now on leaves other traces: new times, no set-id. */
+        donation_revoke_inode(inode, true);
+    }
     if (!error) {
         fs_event(inode, attr->valid & ATTR_SIZE ? IN_MODIFY : IN_ATTRIB, 0, NULL);
     }

@@ -19,7 +19,7 @@ static const struct inode_ops tmpfs_inode_ops, tmpfs_symlink_inode_ops;
 static _Atomic int64_t pages_of_all;
 
 uint64_t tmpfs_memory_used(void) {
-    int64_t pages = atomic_load(&pages_of_all);
+    int64_t pages = atomic_load(&pages_of_all) + (int64_t)tmpfs_direct_uncharged();
 
     return pages > 0 ? (uint64_t)pages * PAGE_SIZE : 0;
 }
@@ -112,10 +112,11 @@ void tmpfs_release_inode(struct inode *inode) {
 }
 
 void tmpfs_touch(struct tmpfs_node *node, unsigned what) {
-    struct timespec now = inode_now();
+    struct timespec now;
     LOCK_GUARD(&node->lock);
 
     tmpfs_direct_times_locked(node);
+    now = tmpfs_direct_now_locked(node);
     if (what & TMPFS_TOUCH_MTIME) {
         node->mtime = now;
     }
@@ -154,7 +155,7 @@ int tmpfs_getattr(struct inode *inode, struct kstat *stat) {
 
 int tmpfs_setattr(struct inode *inode, const struct iattr *attr) {
     struct tmpfs_node *node = tmpfs_node(inode);
-    struct timespec now = inode_now();
+    struct timespec now;
 
     if (attr->valid & ATTR_SIZE) {
         int error = S_ISREG(inode->type) ? tmpfs_data_truncate(inode, attr->size) : -EINVAL;
@@ -168,6 +169,7 @@ int tmpfs_setattr(struct inode *inode, const struct iattr *attr) {
     if (attr->valid & (ATTR_ATIME | ATTR_MTIME)) {
         tmpfs_direct_forget_locked(node);
     }
+    now = tmpfs_direct_now_locked(node);
     if (attr->valid & ATTR_MODE) {
         node->mode = attr->mode & 07777;
     }

@@ -36,6 +36,7 @@ static uint64_t pages_of(int64_t size) {
 
 void tmpfs_data_init(struct tmpfs_data *data) {
     atomic_init(&data->memfd, -1);
+    list_init(&data->written);
     data->memfd_read_only = -1;
 }
 
@@ -44,6 +45,7 @@ void tmpfs_data_release(struct super_block *sb, struct tmpfs_data *data) {
 
     free(data->bytes);
     if (memfd >= 0) {
+        tmpfs_direct_release(data);
         (void)host_close(memfd);
         atomic_fetch_sub(&memfd_count, 1);
     }
@@ -72,6 +74,7 @@ static int recharge(struct inode *inode, uint64_t pages) {
 
 /* After the host changed the memfd: what it has now is what is charged, come what may. */
 static void recount(struct inode *inode) {
+    struct tmpfs_node *node = tmpfs_node(inode);
     struct tmpfs_data *data = data_of(inode);
     struct stat stat;
 
@@ -80,6 +83,8 @@ static void recount(struct inode *inode) {
 
         tmpfs_recount(inode->sb, (int64_t)(pages - data->pages));
         data->pages = pages;
+        LOCK_GUARD(&node->lock);
+        tmpfs_direct_apply_locked(node, &stat);
     }
 }
 
@@ -289,11 +294,9 @@ static size_t fit_locked(struct inode *inode, int memfd, int64_t pos, size_t siz
 /* write(2): suid and sgid go unless the writer has CAP_FSETID. */
 static void written(struct file *file) {
     struct tmpfs_node *node = tmpfs_node(file->inode);
-    struct timespec now = inode_now();
     LOCK_GUARD(&node->lock);
 
-    tmpfs_direct_times_locked(node);
-    node->mtime = node->ctime = now;
+    node->mtime = node->ctime = tmpfs_direct_now_locked(node);
     if ((node->mode & (S_ISUID | S_ISGID)) && file->creds &&
         !credentials_capable(file->creds, CAP_FSETID)) {
         node->mode &= ~(mode_t)S_ISUID;
@@ -331,23 +334,41 @@ static ssize_t write_locked(struct inode *inode, const void *buffer, size_t size
     return count;
 }
 
+/* Guests may append by themselves, but where there is a limit: so the host finds the end. *pos:
+ * where it was. */
+static ssize_t append_locked(struct inode *inode, const void *buffer, size_t size, int64_t *pos) {
+    struct tmpfs_data *data = data_of(inode);
+    struct tmpfs_super *super = inode->sb->private;
+    int memfd = atomic_load(&data->memfd);
+    ssize_t count;
+
+    if (memfd < 0 || super->page_limit) {
+        int error = memfd_size_locked(data, pos);
+
+        return error ? error : write_locked(inode, buffer, size, *pos);
+    }
+    count = host_write_flags(memfd, buffer, size, -1, RWF_APPEND);
+    if (count > 0) {
+        off_t end = host_lseek(memfd, 0, SEEK_CUR);
+
+        *pos = MAX(end - count, (off_t)0);
+    }
+    recount(inode);
+    return count;
+}
+
 static ssize_t tmpfs_write(struct file *file, const void *buffer, size_t size, int64_t *pos) {
-    ssize_t count = 0;
-    int error = 0;
+    ssize_t count;
 
     if (size == 0) {
         return 0;
     }
     lock_acquire(&file->inode->lock);
-    if (atomic_load(&file->flags) & O_APPEND) {
-        error = memfd_size_locked(data_of(file->inode), pos);
-    }
-    if (!error) {
-        count = write_locked(file->inode, buffer, size, *pos);
-    }
+    count = atomic_load(&file->flags) & O_APPEND ? append_locked(file->inode, buffer, size, pos)
+                                                 : write_locked(file->inode, buffer, size, *pos);
     lock_release(&file->inode->lock);
-    if (error || count < 0) {
-        return error ? error : count;
+    if (count < 0) {
+        return count;
     }
     *pos += count;
     written(file);
@@ -419,7 +440,11 @@ static int map_fd(struct file *file, int prot, bool shared) {
     LOCK_GUARD(&file->inode->lock);
 
     memfd = to_memfd_locked(file->inode);
-    if (memfd < 0 || (shared && (file->mode & FMODE_WRITE))) {
+    if (memfd < 0) {
+        return memfd;
+    }
+    if (shared && (file->mode & FMODE_WRITE)) {
+        tmpfs_direct_writes(data);
         return memfd;
     }
     if (data->memfd_read_only < 0) {

@@ -35,8 +35,10 @@ struct tmpfs_node {
     bool linkable; /* O_TMPFILE without O_EXCL: link() may give it a name */
     struct timespec atime, mtime, ctime, btime;
     struct tmpfs_direct {
-        bool reads;                    /* a description has been donated: the host's times tell */
+        bool watched;                  /* a description has been donated: the host's times tell */
         struct timespec seen, ignored; /* access times of the host's */
+        struct timespec modified;      /* its modification time as it was seen last */
+        struct timespec set;           /* when utimensat(2) last set ours */
     } direct;
     struct list_head xattrs;
     size_t xattr_bytes;
@@ -56,10 +58,12 @@ struct tmpfs_node {
         struct tmpfs_data {
             char *bytes; /* small contents; NULL once there is a memfd */
             size_t capacity;
-            int64_t size;        /* while there is no memfd; then the host knows */
-            _Atomic int memfd;   /* -1: none yet; never changes back */
-            int memfd_read_only; /* -1: none yet */
-            uint64_t pages;      /* charged to the super block */
+            int64_t size;             /* while there is no memfd; then the host knows */
+            _Atomic int memfd;        /* -1: none yet; never changes back */
+            int memfd_read_only;      /* -1: none yet */
+            _Atomic uint64_t pages;   /* charged to the super block */
+            struct list_head written; /* guarded by a lock of tmpfs_direct.c: see
+                                         tmpfs_direct_writes() */
         } data;
         char *target; /* symlink; immutable */
     };
@@ -94,8 +98,17 @@ int MUST_CHECK tmpfs_data_memfd_locked(struct inode *inode);
 
 /* tmpfs_direct.c */
 int tmpfs_donate(struct file *file, uint32_t *rights);
-/* Takes over the times of what guests did by themselves; node->lock held, as below. */
+/* Takes over the times of what guests did by themselves; node->lock held, as below. `stat`: of the
+ * memfd. */
 void tmpfs_direct_times_locked(struct tmpfs_node *node);
+void tmpfs_direct_apply_locked(struct tmpfs_node *node, const struct stat *stat);
+/* The present for a change that the kernel makes: not before any that a guest has made. */
+struct timespec tmpfs_direct_now_locked(const struct tmpfs_node *node);
+/* From now on guests may write to the memfd by themselves, until the data's release. */
+void tmpfs_direct_writes(struct tmpfs_data *data);
+void tmpfs_direct_release(struct tmpfs_data *data);
+/* Pages that such files have and that are charged to nobody. */
+uint64_t tmpfs_direct_uncharged(void);
 /* Other times are about to be set: what has been done by now does not count against them. */
 void tmpfs_direct_forget_locked(struct tmpfs_node *node);
 /* mount(8) relatime: once after each change, else once a day. node->lock held. */
