@@ -1,5 +1,6 @@
 /*
  * timeout: 120
+ * run-args: --bind .:/srv
  *
  * Descriptors that the guest reads and writes by itself (class D), in the hands of a guest that
  * does not keep to the rules: it reads, writes, seeks and closes every host number by the stub's
@@ -8,6 +9,8 @@
  */
 #include <fcntl.h>
 #include <stddef.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -17,8 +20,8 @@
 static unsigned char *stub;
 
 /* Calls the host by way of a `syscall; ret` of the stub. */
-static long host(const unsigned char *site, long number, long a, long b, long c) {
-    register long r10 __asm__("r10") = 0;
+static long host4(const unsigned char *site, long number, long a, long b, long c, long d) {
+    register long r10 __asm__("r10") = d;
     long result = number;
 
     __asm__ volatile("call *%1"
@@ -26,6 +29,10 @@ static long host(const unsigned char *site, long number, long a, long b, long c)
                      : "r"(site), "D"(a), "S"(b), "d"(c), "r"(r10)
                      : "rcx", "r11", "memory");
     return result;
+}
+
+static long host(const unsigned char *site, long number, long a, long b, long c) {
+    return host4(site, number, a, b, c, 0);
 }
 
 static const unsigned char *find_site(void) {
@@ -81,7 +88,7 @@ TEST(numbers_behind_the_kernels_back) {
     char bytes[16];
 
     block_sigchld();
-    stub = stub_find();
+    stub = stub ? stub : stub_find();
     REQUIRE(stub != NULL);
     REQUIRE_OK(file);
     for (int i = 0; i < 10; i++) {
@@ -120,7 +127,7 @@ TEST(claims_do_not_stop_others) {
     pid_t pid;
 
     block_sigchld();
-    stub = stub_find();
+    stub = stub ? stub : stub_find();
     REQUIRE(stub != NULL);
     REQUIRE_OK(file);
     REQUIRE_OK(pipe(ends));
@@ -146,6 +153,133 @@ TEST(claims_do_not_stop_others) {
     CHECK_EQ(wait_or_kill(pid, 20000), SIGKILL);
     CHECK_OK(close(ends[1]));
     CHECK_OK(close(file));
+    check_kernel_serves();
+}
+
+static const char *const places[] = {"/srv", "/tmp"};
+
+/* A file of eight bytes, open with these flags and hot. */
+static int hot_file(const char *dir, int flags) {
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/donated_files", dir);
+    fd = open(path, flags | O_CREAT | O_TRUNC, 0644);
+    REQUIRE_OK(fd);
+    for (int i = 0; i < 8; i++) {
+        CHECK_EQ(pwrite(fd, "original", 8, 0), 8);
+    }
+    if (flags & O_APPEND) {
+        CHECK_OK(ftruncate(fd, 8));
+    }
+    return fd;
+}
+
+static void done(int fd, const char *dir) {
+    char path[64];
+
+    snprintf(path, sizeof(path), "%s/donated_files", dir);
+    CHECK_OK(close(fd));
+    CHECK_OK(unlink(path));
+}
+
+/* Writes to every number at an offset. How many files took it; -1: there is none at all. */
+static int write_every_number(off_t offset) {
+    const unsigned char *site = find_site();
+    int files = 0, written = 0;
+
+    REQUIRE(site != NULL);
+    for (int number = 1; number < 64; number++) {
+        files += host(site, SYS_lseek, number, 0, SEEK_CUR) >= 0;
+        written += host4(site, SYS_pwrite64, number, (long)"overwrit", 8, offset) == 8;
+    }
+    return files ? written : -1;
+}
+
+/* A file that is open for appending can be appended to, by whatever call. */
+TEST(appends_alone) {
+    block_sigchld();
+    stub = stub ? stub : stub_find();
+    REQUIRE(stub != NULL);
+    for (size_t place = 0; place < 2; place++) {
+        int fd = hot_file(places[place], O_RDWR | O_APPEND);
+        char bytes[8];
+        pid_t pid = fork();
+
+        REQUIRE_OK(pid);
+        if (pid == 0) {
+            CHECK_EQ(write_every_number(0), 1);
+            CHILD_EXIT();
+        }
+        CHECK_EQ(wait_or_kill(pid, 20000), 0);
+        CHECK_EQ(pread(fd, bytes, 8, 0), 8);
+        CHECK(memcmp(bytes, "original", 8) == 0);
+        CHECK_EQ(pread(fd, bytes, 8, 8), 8);
+        CHECK(memcmp(bytes, "overwrit", 8) == 0);
+        done(fd, places[place]);
+    }
+    check_kernel_serves();
+}
+
+/* What RLIMIT_FSIZE has been set for, before it runs what it does not trust, has no number that
+ * could go beyond. */
+TEST(file_size_limit) {
+    struct rlimit limit = {4096, 4096};
+
+    block_sigchld();
+    stub = stub ? stub : stub_find();
+    REQUIRE(stub != NULL);
+    for (size_t place = 0; place < 2; place++) {
+        int fd = hot_file(places[place], O_RDWR);
+        struct stat stat;
+        pid_t pid = fork();
+
+        REQUIRE_OK(pid);
+        if (pid == 0) {
+            int exe = open("/proc/self/exe", O_RDONLY);
+
+            CHECK_EQ(write_every_number(0), 1); /* else nothing is tried below */
+            CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
+            for (int i = 0; i < 8; i++) {
+                CHECK_EQ(pwrite(fd, "original", 8, 0), 8);
+                CHECK_EQ(pread(exe, &stat, 8, 0), 8);
+            }
+            CHECK_EQ(write_every_number(1 << 20), 0);
+            CHILD_EXIT();
+        }
+        CHECK_EQ(wait_or_kill(pid, 20000), 0);
+        CHECK_OK(fstat(fd, &stat));
+        CHECK_EQ(stat.st_size, 8);
+        done(fd, places[place]);
+    }
+    check_kernel_serves();
+}
+
+/* Nor does a file on a tmpfs with a size limit. */
+TEST(tmpfs_limit) {
+    struct stat stat;
+    int fd;
+    pid_t pid;
+
+    block_sigchld();
+    stub = stub ? stub : stub_find();
+    REQUIRE(stub != NULL);
+    CHECK(mkdir("/tmp/limited", 0755) == 0 || errno == EEXIST);
+    REQUIRE_OK(mount("none", "/tmp/limited", "tmpfs", 0, "size=65536"));
+    fd = hot_file("/tmp/limited", O_RDWR);
+    for (int i = 0; i < 8; i++) {
+        CHECK_EQ(pread(fd, &stat, 8, 0), 8);
+    }
+    pid = fork();
+    REQUIRE_OK(pid);
+    if (pid == 0) {
+        CHECK_EQ(write_every_number(1 << 20), 0);
+        CHILD_EXIT();
+    }
+    CHECK_EQ(wait_or_kill(pid, 20000), 0);
+    CHECK_OK(fstat(fd, &stat));
+    CHECK_EQ(stat.st_size, 8);
+    CHECK_OK(close(fd));
     check_kernel_serves();
 }
 
