@@ -44,12 +44,14 @@ void pairing_wakes(struct waiter *waiter);
 enum spread_end {
     SPREAD_SLOW,    /* the guest, or the call, took longer than one should spin, or slept */
     SPREAD_CROWDED, /* another task of ours wants one of the two cores */
-    SPREAD_TORN,    /* somebody else does: the spinning thread had been pushed aside */
+    SPREAD_TORN,    /* somebody else does: the spinning sides are pushed aside */
 };
 /* Before the turn is given: decides whether it is time to spread, or to end it. */
 void spread_consider(int home);
 void spread_call(uint64_t gap); /* the guest ran so long, in cycles, before it called */
 void spread_stop(enum spread_end why);
+/* One of the two sides had not run for a while. */
+void spread_hole(void);
 /* For how many cycles the guest's side may spin in its next wait; 0: not at all. */
 uint32_t spread_guest_cycles(void);
 /* When the turn has been given: this thread goes to its own core, if that was decided. `late`: the

@@ -8,11 +8,14 @@
  * between them, none of which slept, and there is room: fewer active tasks than cores, this one
  * counted twice, and no more threads that run on the whole host than it has cores. It goes back to
  * its guest's core, always before it sleeps, so that the wake-up comes from the same core:
- *  - when the guest takes too long, or a call sleeps. Going to and fro costs as much as some fifty
- *    calls gain, so if it had stayed only for a while, more calls are asked for the next time;
- *  - when an active task wants one of the two cores, or when a spinning side finds that it has been
- *    pushed aside (a hole in the processor's time stamps). Then it tries again after a time, which
- *    doubles with each failure.
+ *  - when the guest takes too long, or a call sleeps. A long pause is paid for by the calls before
+ *    it: each one earns some time that may be spun away (`credit`). Going to and fro costs as much
+ *    as some fifty calls gain, so if it had stayed only for a while, more calls are asked for the
+ *    next time;
+ *  - when an active task wants one of the two cores, or when the spinning sides find several times
+ *    that they had been pushed aside (a hole in the processor's time stamps; single holes come from
+ *    interrupts and from a hypervisor). Then it tries again after a time, which doubles with each
+ *    failure.
  */
 #include "host/pairing.h"
 
@@ -21,17 +24,23 @@
 
 #include "host/host_facts.h"
 
-#define PAUSE_US       20  /* a longer pause between two calls is not short */
-#define KERNEL_SPIN_US 50  /* for the guest's next call */
-#define GUEST_SPIN_US  100 /* for the end of a call */
-#define HOLE_US        200 /* between two looks: the spinning thread did not run */
-#define CALLS_MIN      64  /* such calls in a row before a kernel thread spreads */
-#define CALLS_MAX      4096
-#define STAY_SHORT     256 /* calls: it was not worth it */
-#define LATE_COST      8   /* one call that slept after all weighs as many that did not */
-#define LATE_MAX       64
-#define RETRY_MIN_US   10000
-#define RETRY_MAX_US   1000000
+#define PAUSE_US        100  /* a longer pause between two calls is not short */
+#define KERNEL_SPIN_US  150  /* for the guest's next call, without credit */
+#define CREDIT_FIRST_US 1000 /* moving takes the host some hundred */
+#define CREDIT_CALL_US  2    /* what a call gains, about a third of it */
+#define CREDIT_MAX_US   2000
+#define GUEST_SPIN_US   100  /* for the end of a call */
+#define GUEST_FIRST_US  2000 /* for the end of the first one, while the kernel's side moves */
+#define HOLE_US         200  /* between two looks: the spinning thread did not run */
+#define HOLES_MAX       4
+#define HOLE_FADES_US   10000 /* after so long without another one, it counts no more */
+#define CALLS_MIN       32    /* such calls in a row before a kernel thread spreads */
+#define CALLS_MAX       4096
+#define STAY_SHORT      256 /* calls: it was not worth it */
+#define LATE_COST       8   /* one call that slept after all weighs as many that did not */
+#define LATE_MAX        64
+#define RETRY_MIN_US    10000
+#define RETRY_MAX_US    300000
 
 static _Thread_local struct {
     bool decided, on; /* it takes a core; it is there */
@@ -40,6 +49,9 @@ static _Thread_local struct {
     uint32_t after; /* how many must be */
     uint32_t stay;  /* calls since it spread */
     uint32_t late;
+    uint32_t holes;
+    uint64_t hole_at;                   /* cycles: the last one */
+    uint64_t credit;                    /* cycles that may be spun away */
     uint64_t since, retry_at, retry_us; /* cycles, cycles, time */
 } spread = {.after = CALLS_MIN, .retry_us = RETRY_MIN_US};
 
@@ -116,12 +128,29 @@ void spread_consider(int home) {
         return;
     }
     spread.decided = true;
-    spread.stay = spread.late = 0;
+    spread.stay = spread.late = spread.holes = 0;
+    spread.credit = us(CREDIT_FIRST_US);
     spread.since = now;
 }
 
 uint32_t spread_guest_cycles(void) {
-    return spread.decided ? (uint32_t)us(GUEST_SPIN_US) : 0;
+    if (!spread.decided) {
+        return 0;
+    }
+    return (uint32_t)us(spread.on ? GUEST_SPIN_US : GUEST_FIRST_US);
+}
+
+void spread_hole(void) {
+    uint64_t now = cycles();
+
+    if (!spread.on) {
+        return;
+    }
+    spread.holes = now - spread.hole_at > us(HOLE_FADES_US) ? 1 : spread.holes + 1;
+    spread.hole_at = now;
+    if (spread.holes > HOLES_MAX) {
+        spread_stop(SPREAD_TORN);
+    }
 }
 
 void spread_given(bool late) {
@@ -151,8 +180,8 @@ bool spread_watch(uint64_t since, uint64_t *last) {
     }
     now = cycles();
     if (now - *last > us(HOLE_US)) {
-        spread_stop(SPREAD_TORN);
-    } else if (now - since > us(KERNEL_SPIN_US)) {
+        spread_hole();
+    } else if (now - since > us(KERNEL_SPIN_US) + spread.credit) {
         spread_stop(SPREAD_SLOW);
     } else if (crowded()) {
         spread_stop(SPREAD_CROWDED);
@@ -162,6 +191,10 @@ bool spread_watch(uint64_t since, uint64_t *last) {
 }
 
 void spread_call(uint64_t gap) {
+    uint64_t spent = gap > us(KERNEL_SPIN_US) ? gap - us(KERNEL_SPIN_US) : 0;
+
+    spread.credit = MIN(spread.credit + us(CREDIT_CALL_US), us(CREDIT_MAX_US));
+    spread.credit -= MIN(spent, spread.credit);
     spread.stay++;
     spread.pace = gap < us(PAUSE_US) ? spread.pace + 1 : spread.pace / 2;
 }

@@ -40,7 +40,7 @@ int turn_give(struct host_thread *thread) {
     if (paced(thread)) {
         if (__atomic_load_n(&slot->torn, __ATOMIC_RELAXED)) {
             __atomic_store_n(&slot->torn, 0, __ATOMIC_RELAXED);
-            spread_stop(SPREAD_TORN);
+            spread_hole();
         }
         __atomic_store_n(&slot->spin, spread_guest_cycles(), __ATOMIC_RELAXED);
     }
