@@ -325,8 +325,8 @@ int64_t tty_ioctl(struct tty *tty, struct host_thread *thread, unsigned command,
     case TCGETS2:
         error = driver->get_termios(tty, &termios);
         return error ? error
-                     : copy_to_user(thread, argument, &termios,
-                                    command == TCGETS ? TERMIOS_SIZE : sizeof(termios));
+                     : answer_to_user(thread, argument, &termios,
+                                      command == TCGETS ? TERMIOS_SIZE : sizeof(termios));
     case TCSETS:
         return tty_change(tty, thread, argument, TERMIOS_SIZE, TERMIOS_NOW);
     case TCSETSW:
@@ -341,7 +341,7 @@ int64_t tty_ioctl(struct tty *tty, struct host_thread *thread, unsigned command,
         return tty_change(tty, thread, argument, sizeof(termios), TERMIOS_FLUSH);
     case TIOCGWINSZ:
         error = driver->get_winsize(tty, &size);
-        return error ? error : put_user(thread, size, argument);
+        return error ? error : answer_user(thread, size, argument);
     case TIOCSWINSZ:
         error = get_user(thread, size, argument);
         return error ? error : driver->set_winsize(tty, &size);

@@ -93,7 +93,9 @@ struct host_thread {
     bool mock_defers, mock_finished; /* host_thread_mock_defers() */
     bool fpstate_reset;
     uint64_t fpstate, fpstate_size;
-    uint64_t path_address; /* of the string that the last event's call brought along; 0: none */
+    /* What the last event's call brought along (slot.h), and what its end takes there. */
+    uint64_t brought_address, answer_address;
+    uint32_t brought_size, answer_size;
 };
 
 #define SPARE_PROCESSES 2

@@ -183,10 +183,19 @@ struct host_aspace *host_thread_aspace(const struct host_thread *thread); /* bor
 int MUST_CHECK host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *system);
 /* sched_setaffinity for the guest: remembered and honoured by the pairing. */
 
-/* The string at `address`, when the last event's call has brought it along, with its NUL into `to`:
- * its length, or -EAGAIN: look into the guest's memory. Once for each call. */
+/* What the last event's call has brought along of the guest's memory: the string at `address` with
+ * its NUL into `to`, its length; or the bytes there. -EAGAIN: look into the guest's memory. */
 ssize_t MUST_CHECK host_thread_path(struct host_thread *thread, uint64_t address, char *to,
                                     size_t size);
+int MUST_CHECK host_thread_brought(struct host_thread *thread, uint64_t address, void *to,
+                                   size_t size);
+/* The rest of a call's result goes to the guest's memory when the guest goes on; the call gives
+ * -EFAULT when it cannot. `address` is the guest's own. One for each call. -EAGAIN: to be written
+ * at once. */
+int MUST_CHECK host_thread_answer(struct host_thread *thread, uint64_t address, const void *from,
+                                  size_t size);
+/* Writes it now, for whoever looks before that: 0 (there may be none) or -EFAULT. */
+int MUST_CHECK host_thread_answer_flush(struct host_thread *thread);
 
 /* The last event was a call that came without a signal. */
 bool host_thread_came_patched(const struct host_thread *thread);

@@ -208,12 +208,18 @@ int host_thread_resume(struct host_thread *thread, struct host_event *event) {
         return kind;
     }
     if (thread->regs_changed || thread->fpstate_reset) {
+        if (host_thread_answer_flush(thread)) {
+            thread->regs.rax = (uint64_t)-EFAULT;
+        }
         memcpy(&thread->slot->regs, &thread->regs, sizeof(thread->regs));
         thread->slot->fpstate_reset = thread->fpstate_reset;
         thread->regs_changed = thread->fpstate_reset = false;
         kind = host_thread_hand_over(thread, SLOT_RESUME_REGS);
     } else {
         thread->slot->regs.gregs[offsetof(struct user_regs, rax) / 8] = thread->regs.rax;
+        thread->slot->answer_address = thread->answer_address;
+        thread->slot->answer_size = thread->answer_size;
+        thread->answer_size = 0;
         kind = host_thread_hand_over(thread,
                                      thread->deferred ? SLOT_CALLS_RESUME : SLOT_RESUME_RESULT);
     }
@@ -230,7 +236,12 @@ int host_thread_resume(struct host_thread *thread, struct host_event *event) {
     }
     thread->deferred = 0;
     fetch_regs(thread);
-    thread->path_address = kind == SLOT_EVENT_SYSCALL ? fetch64(&thread->slot->path_address) : 0;
+    thread->brought_size = 0;
+    if (kind == SLOT_EVENT_SYSCALL) {
+        thread->brought_address = fetch64(&thread->slot->brought_address);
+        thread->brought_size =
+            MIN(fetch32(&thread->slot->brought_size), (uint32_t)SLOT_BOUNCE_SIZE);
+    }
     thread->direct_done = kind == SLOT_EVENT_SYSCALL ? fetch64(&thread->slot->direct_done) : 0;
     if (thread->direct_done) {
         thread->slot->direct_done = 0;
@@ -376,6 +387,7 @@ uint64_t host_thread_bounce(struct host_thread *thread, const void *data, size_t
     if (thread->mock || size > SLOT_BOUNCE_SIZE) {
         return 0;
     }
+    thread->brought_size = 0;
     memcpy(thread->slot->bounce, data, size);
     return thread->aspace->stub_base + STUB_SLOTS_OFFSET + thread->index * STUB_SLOT_STRIDE +
            offsetof(struct slot, bounce);
@@ -425,20 +437,50 @@ void host_thread_exit(struct host_thread *thread, const struct slot_call *calls,
 }
 
 ssize_t host_thread_path(struct host_thread *thread, uint64_t address, char *to, size_t size) {
-    size_t length;
+    size_t length = thread->brought_size;
 
-    if (!address || thread->path_address != address) {
-        return -EAGAIN;
-    }
-    thread->path_address = 0;
-    length = fetch32(&thread->slot->path_size);
-    if (length == 0 || length > SLOT_BOUNCE_SIZE || length > size) {
+    if (thread->brought_address != address || length == 0 || length > size) {
         return -EAGAIN;
     }
     memcpy(to, thread->slot->bounce, length);
     /* What was copied counts, not what stands in the slot by now. */
     return to[length - 1] == '\0' && strnlen(to, length) == length - 1 ? (ssize_t)length - 1
                                                                        : -EAGAIN;
+}
+
+int host_thread_brought(struct host_thread *thread, uint64_t address, void *to, size_t size) {
+    uint64_t offset = address - thread->brought_address;
+
+    if (offset >= thread->brought_size || size > thread->brought_size - offset) {
+        return -EAGAIN;
+    }
+    memcpy(to, thread->slot->bounce + offset, size);
+    return 0;
+}
+
+int host_thread_answer(struct host_thread *thread, uint64_t address, const void *from,
+                       size_t size) {
+    if (thread->fpstate != SLOT_FPSTATE_LIVE || thread->answer_size || size > SLOT_BOUNCE_SIZE) {
+        return -EAGAIN;
+    }
+    thread->brought_size = 0;
+    memcpy(thread->slot->bounce, from, size);
+    thread->answer_address = address;
+    thread->answer_size = (uint32_t)size;
+    return 0;
+}
+
+int host_thread_answer_flush(struct host_thread *thread) {
+    char copy[SLOT_BOUNCE_SIZE];
+    size_t size = thread->answer_size;
+
+    if (likely(size == 0)) {
+        return 0;
+    }
+    thread->answer_size = 0;
+    memcpy(copy, thread->slot->bounce, size);
+    return host_memory_write(thread, thread->answer_address, copy, size) == (ssize_t)size ? 0
+                                                                                          : -EFAULT;
 }
 
 bool host_thread_came_patched(const struct host_thread *thread) {

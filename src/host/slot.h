@@ -185,6 +185,14 @@ struct slot {
     uint32_t direct; /* host number + 1 that the stub uses just now (see slot_fd); a futex word */
     uint32_t event;
     uint32_t command;
+    /* SLOT_EVENT_SYSCALL: so many bytes of the guest's memory stand in bounce; with a path's NUL.
+     * 0: none do. */
+    uint32_t brought_size;
+    uint64_t brought_address;
+    /* SLOT_RESUME_RESULT after a call that came without a signal: the stub copies so many bytes of
+     * bounce there before the guest goes on, and the call's result is -EFAULT when it cannot. */
+    uint64_t answer_address;
+    uint32_t answer_size;
     struct slot_regs regs;
     /* SLOT_FPSTATE_LIVE: in the registers still, SLOT_FRAME brings it to memory. Else: */
     uint64_t fpstate; /* guest address of the extended state in the host frame, 0 when none; and its
@@ -212,9 +220,6 @@ struct slot {
     uint32_t clone_slot;
     int32_t clone_ctx_fd, clone_sock_fd;
     int64_t clone_result; /* tid or -errno */
-    uint64_t
-        path_address;   /* SLOT_EVENT_SYSCALL: the string there stands in bounce, path_size bytes */
-    uint32_t path_size; /* with its NUL; address 0: none does */
     uint64_t direct_done; /* SLOT_EVENT_SYSCALL, a write: so many bytes are written already */
     /* Bytes read and written, reads and writes that the stub has made by itself: figures for
      * /proc/PID/io and nothing else. */

@@ -238,6 +238,10 @@ ssize_t MUST_CHECK copy_from_user_partial(struct host_thread *thread, void *to,
                                           struct user_address from, size_t size);
 ssize_t MUST_CHECK copy_to_user_partial(struct host_thread *thread, struct user_address to,
                                         const void *from, size_t size);
+/* copy_to_user() for the last thing that a call does, when it must not undo anything should that
+ * fail: the bytes may go with the result, which is then -EFAULT. */
+int MUST_CHECK answer_to_user(struct host_thread *thread, struct user_address to, const void *from,
+                              size_t size);
 int MUST_CHECK clear_user(struct host_thread *thread, struct user_address to, size_t size);
 /* A NUL-terminated string of at most size-1 bytes: its length, -EFAULT, or -ENAMETOOLONG when no
  * NUL came. */
@@ -276,6 +280,11 @@ ssize_t MUST_CHECK user_buffer_write(struct host_thread *thread, struct user_buf
     ({                                                                                             \
         __auto_type put_value_ = (rvalue);                                                         \
         copy_to_user((thread), (address), &put_value_, sizeof(put_value_));                        \
+    })
+#define answer_user(thread, rvalue, address)                                                       \
+    ({                                                                                             \
+        __auto_type put_value_ = (rvalue);                                                         \
+        answer_to_user((thread), (address), &put_value_, sizeof(put_value_));                      \
     })
 
 #endif

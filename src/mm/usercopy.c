@@ -40,6 +40,9 @@ ssize_t copy_from_user_partial(struct host_thread *thread, void *to, struct user
     if (extent == 0) {
         return -EFAULT;
     }
+    if (extent == size && host_thread_brought(thread, from.value, to, size) == 0) {
+        return (ssize_t)size;
+    }
     ssize_t copied = host_memory_read(thread, to, from.value, extent);
 
     return copied == 0 ? -EFAULT : copied;
@@ -72,6 +75,15 @@ int copy_to_user(struct host_thread *thread, struct user_address to, const void 
     ssize_t copied = copy_to_user_partial(thread, to, from, size);
 
     return copied < 0 ? (int)copied : (size_t)copied == size ? 0 : -EFAULT;
+}
+
+int answer_to_user(struct host_thread *thread, struct user_address to, const void *from,
+                   size_t size) {
+    if (size && user_extent(thread, to.value, size) == size &&
+        host_thread_answer(thread, to.value, from, size) == 0) {
+        return 0;
+    }
+    return copy_to_user(thread, to, from, size);
 }
 
 int clear_user(struct host_thread *thread, struct user_address to, size_t size) {

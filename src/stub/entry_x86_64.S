@@ -101,9 +101,11 @@ stub_kicked_trap:
  * their count, 0 when no NUL came. `from` is the guest's: a fault there gives 0 too.
  */
     .globl stub_copy_string
+    .globl stub_copy_bytes
     .globl stub_copy_end
     .globl stub_copy_fault
     .hidden stub_copy_string
+    .hidden stub_copy_bytes
     .hidden stub_copy_end
     .hidden stub_copy_fault
 stub_copy_string:
@@ -116,6 +118,12 @@ stub_copy_string:
     incq %rax
     testb %cl, %cl
     jnz 1b
+    ret
+/* int stub_copy_bytes(void *to, const void *from, uint64_t size) */
+stub_copy_bytes:
+    movq %rdx, %rcx
+    rep movsb
+    movl $1, %eax
     ret
 stub_copy_end:
 stub_copy_fault:

@@ -264,22 +264,102 @@ static int path_argument(uint32_t number) {
     }
 }
 
-/* Spares the kernel a look into the guest's memory. The stub's own is none of the guest's. */
-static void bring_path(const struct stub_thread *thread, const struct fast_frame *frame) {
-    struct slot *slot = thread->slot;
-    int index = path_argument((uint32_t)frame->rax);
-    uint64_t address = index < 0 ? 0 : frame->args[index];
-    uint64_t size = SLOT_BOUNCE_SIZE;
+/* A small structure or buffer that the kernel is going to read: *address and its size, 0 when the
+ * call has none. */
+static uint64_t input_argument(uint32_t number, const uint64_t args[6], uint64_t *address) {
+    int index;
+    uint64_t size;
 
-    if (address < thread->stub_base && thread->stub_base - address < size) {
-        size = thread->stub_base - address;
+    switch (number) {
+    case SYS_write:
+    case SYS_pwrite64:
+    case SYS_sendto:
+        index = 1;
+        size = args[2];
+        break;
+    case SYS_poll:
+        index = 0;
+        size = args[1] <= SLOT_BOUNCE_SIZE ? args[1] * 8 : 0;
+        break;
+    case SYS_rt_sigaction:
+        index = 1;
+        size = 32;
+        break;
+    case SYS_rt_sigprocmask:
+        index = 1;
+        size = 8;
+        break;
+    case SYS_rt_sigsuspend:
+        index = 0;
+        size = 8;
+        break;
+    case SYS_epoll_ctl:
+        index = 3;
+        size = 12;
+        break;
+    case SYS_nanosleep:
+        index = 0;
+        size = 16;
+        break;
+    case SYS_clock_nanosleep:
+        index = 2;
+        size = 16;
+        break;
+    case SYS_timerfd_settime:
+        index = 2;
+        size = 32;
+        break;
+    default:
+        return 0;
     }
+    *address = args[index];
+    return size <= SLOT_BOUNCE_SIZE ? size : 0;
+}
+
+/* How many of the `size` bytes at `address` are before the stub's own memory, which is none of the
+ * guest's. */
+static uint64_t guest_extent(const struct stub_thread *thread, uint64_t address, uint64_t size) {
     if (address == 0 || address - thread->stub_base < STUB_TOTAL_SIZE) {
-        size = 0;
+        return 0;
     }
-    size = stub_copy_string((char *)slot->bounce, (const char *)address, size);
-    slot->path_size = (uint32_t)size;
-    slot->path_address = size ? address : 0;
+    if (address < thread->stub_base && thread->stub_base - address < size) {
+        return thread->stub_base - address;
+    }
+    return size;
+}
+
+/* Spares the kernel a look into the guest's memory. */
+static void bring_argument(const struct stub_thread *thread, const struct fast_frame *frame) {
+    struct slot *slot = thread->slot;
+    uint32_t number = (uint32_t)frame->rax;
+    int path = path_argument(number);
+    uint64_t address = 0, size;
+
+    slot->brought_size = 0;
+    if (path >= 0) {
+        address = frame->args[path];
+        size = stub_copy_string((char *)slot->bounce, (const char *)address,
+                                guest_extent(thread, address, SLOT_BOUNCE_SIZE));
+    } else {
+        size = input_argument(number, frame->args, &address);
+        if (size == 0 || guest_extent(thread, address, size) != size ||
+            !stub_copy_bytes(slot->bounce, (const void *)address, size)) {
+            return;
+        }
+    }
+    slot->brought_address = address;
+    slot->brought_size = (uint32_t)size;
+}
+
+/* The result, and what goes with it to the guest's memory. */
+static uint64_t take_answer(const struct slot *slot) {
+    uint32_t size = slot->answer_size;
+
+    if (size && (size > SLOT_BOUNCE_SIZE ||
+                 !stub_copy_bytes((void *)slot->answer_address, slot->bounce, size))) {
+        return (uint64_t)-EFAULT_NR;
+    }
+    return slot->regs.gregs[REG_RAX];
 }
 
 /* The kernel answers, with no frame: the guest's vector registers stay where they are, and of the
@@ -289,7 +369,7 @@ static uint64_t serve_fast(struct stub_thread *thread, const struct fast_frame *
 
     thread->frame = NULL;
     capture(thread, frame);
-    bring_path(thread, frame);
+    bring_argument(thread, frame);
     for (;;) {
         uint32_t command = report(thread, event);
 
@@ -301,7 +381,7 @@ static uint64_t serve_fast(struct stub_thread *thread, const struct fast_frame *
             }
             __attribute__((fallthrough));
         case SLOT_RESUME_RESULT:
-            return thread->slot->regs.gregs[REG_RAX];
+            return take_answer(thread->slot);
         case SLOT_CALLS:
             make_calls(thread);
             break;
@@ -376,11 +456,11 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
         return;
     }
     if (rip >= (uint64_t)stub_copy_string && rip < (uint64_t)stub_copy_end) {
-        context->gregs[REG_RIP] = (uint64_t)stub_copy_fault; /* the kernel finds out by itself */
+        context->gregs[REG_RIP] = (uint64_t)stub_copy_fault; /* who called it knows what to do */
         return;
     }
     thread->masked = 1;
-    slot->path_address = 0;
+    slot->brought_size = 0;
     if (signo == SIGTRAP_NR && rip == (uint64_t)stub_reframe_trap) {
         serve_reframed(thread, context);
         thread->masked = 0;

@@ -10,44 +10,64 @@
 
 #include "host/slot.h"
 
-#define SYS_write          1
-#define SYS_open           2
-#define SYS_stat           4
-#define SYS_lstat          6
-#define SYS_mmap           9
-#define SYS_munmap         11
-#define SYS_rt_sigprocmask 14
-#define SYS_rt_sigreturn   15
-#define SYS_clone          56
-#define SYS_fork           57
-#define SYS_vfork          58
-#define SYS_execve         59
-#define SYS_openat         257
-#define SYS_newfstatat     262
-#define SYS_readlinkat     267
-#define SYS_faccessat      269
-#define SYS_execveat       322
-#define SYS_statx          332
-#define SYS_faccessat2     439
-#define SYS_clone3         435
-#define SYS_access         21
-#define SYS_madvise        28
-#define SYS_recvmsg        47
-#define SYS_close          3
-#define SYS_exit           60
-#define SYS_readlink       89
-#define SYS_getppid        110
-#define SYS_sigaltstack    131
-#define SYS_prctl          157
-#define SYS_arch_prctl     158
-#define SYS_futex          202
-#define SYS_exit_group     231
+#define SYS_write           1
+#define SYS_pwrite64        18
+#define SYS_poll            7
+#define SYS_rt_sigaction    13
+#define SYS_nanosleep       35
+#define SYS_sendto          44
+#define SYS_rt_sigsuspend   130
+#define SYS_clock_nanosleep 230
+#define SYS_epoll_ctl       233
+#define SYS_timerfd_settime 286
+#define SYS_pwrite64        18
+#define SYS_poll            7
+#define SYS_rt_sigaction    13
+#define SYS_nanosleep       35
+#define SYS_sendto          44
+#define SYS_rt_sigsuspend   130
+#define SYS_clock_nanosleep 230
+#define SYS_epoll_ctl       233
+#define SYS_timerfd_settime 286
+#define SYS_open            2
+#define SYS_stat            4
+#define SYS_lstat           6
+#define SYS_mmap            9
+#define SYS_munmap          11
+#define SYS_rt_sigprocmask  14
+#define SYS_rt_sigreturn    15
+#define SYS_clone           56
+#define SYS_fork            57
+#define SYS_vfork           58
+#define SYS_execve          59
+#define SYS_openat          257
+#define SYS_newfstatat      262
+#define SYS_readlinkat      267
+#define SYS_faccessat       269
+#define SYS_execveat        322
+#define SYS_statx           332
+#define SYS_faccessat2      439
+#define SYS_clone3          435
+#define SYS_access          21
+#define SYS_madvise         28
+#define SYS_recvmsg         47
+#define SYS_close           3
+#define SYS_exit            60
+#define SYS_readlink        89
+#define SYS_getppid         110
+#define SYS_sigaltstack     131
+#define SYS_prctl           157
+#define SYS_arch_prctl      158
+#define SYS_futex           202
+#define SYS_exit_group      231
 
 #define FUTEX_WAIT 0
 #define FUTEX_WAKE 1
 
 #define SIGTRAP_NR 5
+#define EFAULT_NR  14
 #define SIGSYS_NR  31
+#define EFAULT_NR  14
 
 #define CLONE_VM             0x00000100u
 #define CLONE_SETTLS         0x00080000u
@@ -114,6 +134,9 @@ extern const char stub_kicked_trap[] __attribute__((visibility("hidden")));
 extern const char stub_call_trap[] __attribute__((visibility("hidden")));
 extern const char stub_reframe_trap[] __attribute__((visibility("hidden")));
 uint64_t stub_copy_string(char *to, const char *from, uint64_t size)
+    __attribute__((visibility("hidden")));
+/* 1: copied; 0: one of the two could not be touched, and a part may have been copied. */
+int stub_copy_bytes(void *to, const void *from, uint64_t size)
     __attribute__((visibility("hidden")));
 extern const char stub_copy_end[] __attribute__((visibility("hidden")));
 extern const char stub_copy_fault[] __attribute__((visibility("hidden")));

@@ -56,6 +56,9 @@ int64_t syscall_dispatch(struct task *current, long number, const uint64_t args[
         }
     }
     if (unlikely(traced)) {
+        if (current->thread && host_thread_answer_flush(current->thread)) {
+            result = -EFAULT;
+        }
         trace_exit(current, number, args, result);
     }
     return result;

@@ -49,7 +49,7 @@ int64_t sys_uname(struct task *current, struct user_address buf) {
         memcpy(name.nodename, kernel->hostname, sizeof(name.nodename));
         memcpy(name.domainname, kernel->domainname, sizeof(name.domainname));
     }
-    return put_user(current->thread, name, buf);
+    return answer_user(current->thread, name, buf);
 }
 
 /* sethostname(2), setdomainname(2): `to` has 65 bytes, guarded by kernel->lock. */
@@ -119,7 +119,7 @@ int64_t sys_sysinfo(struct task *current, struct user_address info) {
     }
     free(meminfo);
     free(loadavg);
-    return put_user(current->thread, value, info);
+    return answer_user(current->thread, value, info);
 }
 
 /* syslog(2): Starling's own log goes to the user, not to the guest, so the guest's is empty. */

@@ -361,7 +361,7 @@ int64_t sys_getcwd(struct task *current, struct user_address buffer, size_t size
     if ((size_t)length > size) {
         return -ERANGE;
     }
-    error = copy_to_user(current->thread, buffer, name, (size_t)length);
+    error = answer_to_user(current->thread, buffer, name, (size_t)length);
     return error ? error : length;
 }
 

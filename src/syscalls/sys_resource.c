@@ -23,7 +23,7 @@ int64_t sys_getrlimit(struct task *current, int resource, struct user_address rl
         return -EINVAL;
     }
     limit = rlimits_both(&current->thread_group->rlimits, resource);
-    return put_user(current->thread, limit, rlim);
+    return answer_user(current->thread, limit, rlim);
 }
 
 static bool may_raise(const struct task *current) {
@@ -81,7 +81,7 @@ int64_t sys_prlimit64(struct task *current, pid_t pid, int resource, struct user
     if (result || user_address_is_null(old_limit)) {
         return result;
     }
-    return put_user(current->thread, old, old_limit);
+    return answer_user(current->thread, old, old_limit);
 }
 
 /* ---- usage ---- */
@@ -110,7 +110,7 @@ int64_t sys_getrusage(struct task *current, int who, struct user_address usage_a
         return -EINVAL;
     }
     usage_to_rusage(&usage, &rusage);
-    return put_user(current->thread, rusage, usage_address);
+    return answer_user(current->thread, rusage, usage_address);
 }
 
 #define NS_PER_TICK 10000000 /* sysconf(_SC_CLK_TCK) is 100 */

@@ -44,7 +44,7 @@ int64_t sys_rt_sigaction(struct task *current, int signum, struct user_address a
     if (result < 0 || user_address_is_null(oldact)) {
         return result;
     }
-    return put_user(current->thread, old_action, oldact);
+    return answer_user(current->thread, old_action, oldact);
 }
 
 int64_t sys_rt_sigprocmask(struct task *current, int how, struct user_address set,
@@ -74,7 +74,7 @@ int64_t sys_rt_sigprocmask(struct task *current, int how, struct user_address se
         }
         signal_set_mask(current, new);
     }
-    return user_address_is_null(oldset) ? 0 : put_user(current->thread, old, oldset);
+    return user_address_is_null(oldset) ? 0 : answer_user(current->thread, old, oldset);
 }
 
 int64_t sys_rt_sigpending(struct task *current, struct user_address set, size_t sigsetsize) {
@@ -334,5 +334,5 @@ int64_t sys_sigaltstack(struct task *current, struct user_address ss, struct use
             return result;
         }
     }
-    return user_address_is_null(old_ss) ? 0 : put_user(current->thread, old, old_ss);
+    return user_address_is_null(old_ss) ? 0 : answer_user(current->thread, old, old_ss);
 }

@@ -30,7 +30,7 @@ static int put_stat(struct task *current, const struct kstat *from, struct user_
     stat.st_atim = from->atime;
     stat.st_mtim = from->mtime;
     stat.st_ctim = from->ctime;
-    return put_user(current->thread, stat, address);
+    return answer_user(current->thread, stat, address);
 }
 
 static int64_t stat_fd(struct task *current, int fd, struct user_address statbuf) {
@@ -119,7 +119,7 @@ int64_t sys_statx(struct task *current, int dirfd, struct user_address address, 
         }
     }
 #endif
-    return put_user(current->thread, statx, statxbuf);
+    return answer_user(current->thread, statx, statxbuf);
 }
 
 /* ---- statfs ---- */
@@ -132,7 +132,7 @@ int64_t sys_statfs(struct task *current, struct user_address address, struct use
     if (!error) {
         error = path_statfs(&path, &stat);
     }
-    return error ? error : put_user(current->thread, stat, buffer);
+    return error ? error : answer_user(current->thread, stat, buffer);
 }
 
 int64_t sys_fstatfs(struct task *current, int fd, struct user_address buffer) {
@@ -144,7 +144,7 @@ int64_t sys_fstatfs(struct task *current, int fd, struct user_address buffer) {
         return -EBADF;
     }
     error = path_statfs(&file->path, &stat);
-    return error ? error : put_user(current->thread, stat, buffer);
+    return error ? error : answer_user(current->thread, stat, buffer);
 }
 
 /* ---- readlink ---- */
@@ -178,7 +178,7 @@ int64_t sys_readlinkat(struct task *current, int dirfd, struct user_address addr
     if (length < 0) {
         return length;
     }
-    error = copy_to_user(current->thread, buffer, text, (size_t)length);
+    error = answer_to_user(current->thread, buffer, text, (size_t)length);
     return error ? error : length;
 }
 

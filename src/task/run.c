@@ -214,6 +214,9 @@ bool task_handle_call(struct task *current) {
             !atomic_load(&current->work)) {
             return true;
         }
+        if (host_thread_answer_flush(current->thread)) {
+            host_thread_regs(current->thread)->rax = (uint64_t)-EFAULT;
+        }
         if (host_thread_calls_deferred(current->thread)) {
             /* A signal's frame, or rest, is to see the call's result. */
             settle_memory(current, host_thread_calls_flush(current->thread));
