@@ -3,8 +3,9 @@
  * zygote, jail, file systems, the first program; then it waits until the last task is gone.
  *
  * Order matters. host_job_new() forks the zygote and needs a process of one thread; the jail comes
- * after everything that names a host path, and before any thread, since capabilities are a
- * thread's; the first thread stays to the end, since guests are its children.
+ * after everything that names a host path and when the zygote is ready, and before any thread,
+ * since capabilities are a thread's; the first thread stays to the end, since guests are its
+ * children.
  */
 #include <fcntl.h>
 #include <malloc.h>
@@ -306,10 +307,23 @@ struct preparation {
     struct host_job *job;
 };
 
+static void job_error(int error) {
+    cli_error("run: cannot make guest processes on this host: %s; 'starling doctor' tells what is "
+              "missing",
+              strerror(-error));
+}
+
 static bool prepare(const struct run_options *options, const struct launch *launch,
                     struct preparation *made) {
     int error;
 
+    /* First, so that the zygote prepares itself beside the rest. */
+    made->job = host_job_new(launch->own_network);
+    if (IS_ERR(made->job)) {
+        job_error((int)PTR_ERR(made->job));
+        return false;
+    }
+    host_crash_report_start();
     if (options->hostname) {
         snprintf(made->hostname, sizeof(made->hostname), "%s", options->hostname);
     } else if (gethostname(made->hostname, sizeof(made->hostname)) < 0) {
@@ -327,13 +341,6 @@ static bool prepare(const struct run_options *options, const struct launch *laun
         cli_error("run: cannot use the host's /proc: %s; is it mounted?", strerror(-error));
         return false;
     }
-    made->job = host_job_new();
-    if (IS_ERR(made->job)) {
-        cli_error("run: cannot make guest processes on this host: %s; 'starling doctor' tells what "
-                  "is missing",
-                  strerror((int)-PTR_ERR(made->job)));
-        return false;
-    }
     error = launch->terminal ? kernel_keys_open() : 0;
     if (error) {
         cli_error("run: --tty: cannot listen to its keys: %s", strerror(-error));
@@ -344,7 +351,11 @@ static bool prepare(const struct run_options *options, const struct launch *laun
         cli_error("run: cannot use /proc/self/fd: %s", strerror(-error));
         return false;
     }
-    return true;
+    error = host_job_ready(made->job);
+    if (error) {
+        job_error(error);
+    }
+    return error == 0;
 }
 
 /* A trace shows every call, so the stub answers none by itself then. */
@@ -376,7 +387,6 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
     mallopt(M_ARENA_MAX, 2);
     arrange_fds(&launch);
     log_start(LOG_FD, log_level_now());
-    host_crash_report_start();
     if (!prepare(options, &launch, &made)) {
         kernel_end(&launch, EXIT_STARLING);
     }
@@ -431,5 +441,6 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
         syscall_stats_print(LOG_FD, made.job);
         kernel_pause_print(LOG_FD);
     }
+    host_job_end(made.job);
     kernel_end(&launch, status_of(atomic_load(&kernel->init_status)));
 }

@@ -128,6 +128,7 @@ static pid_t launch_try(struct launcher *launcher, unsigned long namespaces) {
             .control_fd = pair[1],
             .own_user_namespace = (namespaces & CLONE_NEWUSER) != 0,
             .own_pid_namespace = (namespaces & CLONE_NEWPID) != 0,
+            .own_network = (namespaces & CLONE_NEWNET) != 0,
             .own_namespaces = namespaces != 0,
             .terminal = launcher->terminal,
             .job = launcher->job,

@@ -105,6 +105,8 @@ struct spare_process {
     struct host_thread *thread;
 };
 
+struct zygote_report;
+
 struct host_job {
     struct ref ref;
     bool mock;
@@ -114,7 +116,9 @@ struct host_job {
     /* What the stubs of threads that have gone say to have answered: figures and nothing else. */
     _Atomic uint64_t local_calls, direct_calls, patched_calls;
     pid_t zygote_pid;
-    int notify_fd; /* seccomp's listener; -1: none */
+    int zygote_pidfd;             /* -1: none */
+    struct zygote_report *report; /* owned; NULL once the zygote is known to be ready */
+    int notify_fd;                /* seccomp's listener; -1: none */
     pthread_t notifier;
     bool notifier_runs;           /* guarded by zygote_mutex */
     pthread_mutex_t zygote_mutex; /* who may command the zygote, which is trusted to answer */

@@ -27,7 +27,7 @@ struct host_job *host_job_new_mock(void) {
     }
     ref_init(&job->ref);
     job->mock = true;
-    job->notify_fd = -1;
+    job->notify_fd = job->zygote_pidfd = -1;
     lock_init(&job->lock, LOCK_HOST_JOB);
     pthread_mutex_init(&job->zygote_mutex, NULL);
     list_init(&job->processes);
@@ -61,6 +61,12 @@ void host_job_put(struct host_job *job) {
     }
     if (job->zygote_pid > 0) {
         kill(job->zygote_pid, SIGKILL);
+    }
+    if (job->zygote_pidfd >= 0) {
+        close(job->zygote_pidfd);
+    }
+    if (job->report) {
+        munmap(job->report, sizeof(*job->report));
     }
     lock_destroy(&job->lock);
     pthread_mutex_destroy(&job->zygote_mutex);
@@ -137,21 +143,17 @@ static void *notifier_main(void *arg) {
 
 /* Takes the listener out of the zygote, which cannot send it: its filter is on. */
 static int take_listener(struct host_job *job, int listener_fd) {
-    int pidfd = (int)syscall(SYS_pidfd_open, job->zygote_pid, 0);
-    int result = 0;
-
-    if (pidfd < 0) {
+    job->zygote_pidfd = (int)syscall(SYS_pidfd_open, job->zygote_pid, 0);
+    if (job->zygote_pidfd < 0) {
         return -errno;
     }
-    job->notify_fd = (int)syscall(SYS_pidfd_getfd, pidfd, listener_fd, 0);
+    job->notify_fd = (int)syscall(SYS_pidfd_getfd, job->zygote_pidfd, listener_fd, 0);
     if (job->notify_fd < 0) {
-        result = -errno;
-    } else {
-        /* The waker's core is where we answer from; hosts before 6.6 do without. */
-        ioctl(job->notify_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+        return -errno;
     }
-    close(pidfd);
-    return result;
+    /* The waker's core is where we answer from; hosts before 6.6 do without. */
+    ioctl(job->notify_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+    return 0;
 }
 
 int host_job_notifier_start_locked(struct host_job *job) {
@@ -211,12 +213,13 @@ static int random_stub_base(uint64_t *base) {
     return 0;
 }
 
-static pid_t fork_zygote(const struct zygote_setup *wanted, struct zygote_report *report) {
-    static const unsigned long namespaces[] = {
-        CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,
-        CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,
-        0,
-    };
+static pid_t fork_zygote(const struct zygote_setup *wanted, struct zygote_report *report,
+                         bool network_empty) {
+    /* An empty network is as empty when two share it, and dearer to make and to take down than all
+     * the rest. */
+    const unsigned long own = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
+    const unsigned long net = network_empty ? 0 : CLONE_NEWNET;
+    const unsigned long namespaces[] = {own | net | CLONE_NEWUSER, own | net, 0};
 
     for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++) {
         pid_t pid = (pid_t)syscall(SYS_clone, namespaces[i] | SIGCHLD, NULL, NULL, NULL, NULL);
@@ -265,7 +268,7 @@ static int zygote_wait(struct host_thread *zygote, const struct zygote_report *r
 }
 
 static int zygote_start(struct host_job *job, struct host_aspace *aspace,
-                        struct zygote_setup *setup, struct zygote_report *report) {
+                        const struct zygote_setup *setup, bool network_empty) {
     struct host_process *process CLEANUP(host_process_put) = NULL;
     int result;
 
@@ -282,19 +285,18 @@ static int zygote_start(struct host_job *job, struct host_aspace *aspace,
         return (int)PTR_ERR(STEAL(job->zygote));
     }
     __atomic_store_n(&job->zygote->slot->turn, SLOT_GUEST, __ATOMIC_RELEASE);
-    job->zygote_pid = fork_zygote(setup, report);
+    job->zygote_pid = fork_zygote(setup, job->report, network_empty);
     if (job->zygote_pid < 0) {
         return job->zygote_pid;
     }
     process->pid = job->zygote_pid;
     atomic_store(&job->zygote->tid, job->zygote_pid);
-    return zygote_wait(job->zygote, report);
+    return 0;
 }
 
-struct host_job *host_job_new(void) {
+struct host_job *host_job_new(bool network_empty) {
     struct host_job *job = host_job_new_mock();
     struct zygote_setup setup = {.death_signal = getpid() != 1, .kernel_pid = getpid()};
-    struct zygote_report *report;
     struct host_aspace *aspace;
     int result;
 
@@ -306,10 +308,13 @@ struct host_job *host_job_new(void) {
            SIG_IGN); /* guests are reaped by the host; their ends are seen through pidfds */
     result = random_stub_base(&setup.stub_base);
     find_vdso(&setup);
-    report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (result || report == MAP_FAILED) {
+    job->report =
+        mmap(NULL, sizeof(*job->report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (result || job->report == MAP_FAILED) {
+        result = result ? result : -errno;
+        job->report = NULL;
         host_job_put(job);
-        return ERR_PTR(result ? result : -errno);
+        return ERR_PTR(result);
     }
     aspace = host_aspace_new(setup.stub_base, NULL, &setup.control_fd);
     if (IS_ERR(aspace)) {
@@ -320,22 +325,33 @@ struct host_job *host_job_new(void) {
         aspace->vdso_end = setup.vdso_end;
         setup.context_fd = aspace->context_fd;
         setup.public_fd = aspace->public_fd;
-        result = zygote_start(job, aspace, &setup, report);
+        result = zygote_start(job, aspace, &setup, network_empty);
         close(setup.control_fd);
         host_aspace_put(aspace);
     }
-    if (result == 0) {
-        result = take_listener(job, report->listener_fd);
-    }
-    if (result == 0) {
-        /* Guests shall not inherit it. */
-        result = (int)host_thread_call(job->zygote, SYS_close, (uint64_t)report->listener_fd, 0, 0,
-                                       0, 0, 0);
-    }
-    munmap(report, sizeof(*report));
     if (result) {
         host_job_put(job);
         return ERR_PTR(result);
     }
     return job;
+}
+
+int host_job_ready(struct host_job *job) {
+    int result = zygote_wait(job->zygote, job->report);
+
+    if (result == 0) {
+        result = take_listener(job, job->report->listener_fd);
+    }
+    if (result == 0) {
+        /* Guests shall not inherit it. */
+        result = (int)host_thread_call(job->zygote, SYS_close, (uint64_t)job->report->listener_fd,
+                                       0, 0, 0, 0, 0);
+    }
+    munmap(job->report, sizeof(*job->report));
+    job->report = NULL;
+    return result;
+}
+
+void host_job_end(struct host_job *job) {
+    (void)syscall(SYS_pidfd_send_signal, job->zygote_pidfd, SIGKILL, NULL, 0);
 }

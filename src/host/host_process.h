@@ -24,11 +24,16 @@ struct host_aspace;
 
 /* ---- job ---- */
 
-/* Before host_job_new() and before the jail: keeps a way to the host's /proc. */
+/* Before host_job_ready() and before the jail: keeps a way to the host's /proc. */
 int MUST_CHECK host_proc_setup(void);
 struct host_job *host_job_new_mock(void); /* ERR_PTR */
-/* The real one: starts the zygote. See host_job.c for the start of the kernel process. */
-struct host_job *host_job_new(void);
+/* The real one: starts the zygote, which prepares itself beside us. `network_empty`: this process
+ * is in a network namespace of its own, where nothing is; guests share it. See host_job.c for the
+ * start of the kernel process. */
+struct host_job *host_job_new(bool network_empty);
+int MUST_CHECK host_job_ready(struct host_job *job); /* once, before the jail: waits for it */
+/* The last act of the kernel process: what ends with it anyway begins to end. */
+void host_job_end(struct host_job *job);
 /* What the guests' stubs say to have answered by themselves, of threads that have gone; `patched`
  * of both without a signal. Display figures: a guest can make them up. */
 struct host_call_counts {

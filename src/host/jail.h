@@ -1,7 +1,7 @@
 /*
- * The kernel process's own jail (design §7). Order at start: host_proc_setup(); a host_tree_open()
- * for each host directory that the guest shall see; host_job_new(); then host_jail_enter(), after
- * which no path of the host can be named any more.
+ * The kernel process's own jail (design §7). Order at start: host_job_new(); host_proc_setup(); a
+ * host_tree_open() for each host directory that the guest shall see; host_job_ready(); then
+ * host_jail_enter(), after which no path of the host can be named any more.
  */
 #ifndef STARLING_JAIL_H
 #define STARLING_JAIL_H

@@ -182,8 +182,8 @@ static int setup(void **state) {
     if (host_proc_setup()) {
         return -1;
     }
-    job = host_job_new();
-    return IS_ERR(job) || poller_start() ? -1 : 0;
+    job = host_job_new(false);
+    return IS_ERR(job) || host_job_ready(job) || poller_start() ? -1 : 0;
 }
 
 int main(void) {
