@@ -204,6 +204,18 @@ void pairing_pin_self(int core) {
     (void)sched_setaffinity(0, sizeof(set), &set); /* what fails costs speed alone */
 }
 
+void host_cores_visit(void) {
+    spread_stop(SPREAD_SLOW);
+    for (int i = 0; i < pairing.count; i++) {
+        pairing_pin_self(i);
+    }
+    if (seat.core) {
+        pairing_pin_self((int)seat.core - 1);
+    } else {
+        (void)sched_setaffinity(0, sizeof(pairing.all), &pairing.all);
+    }
+}
+
 static void pin(struct host_thread *thread, int core) {
     cpu_set_t set;
 

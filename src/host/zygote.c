@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <linux/membarrier.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -201,6 +202,8 @@ void zygote_main(const struct zygote_setup *setup, struct zygote_report *report)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0) {
         fail(report, "prctl(PR_SET_NO_NEW_PRIVS)");
     }
+    /* For a program's whole life, and here it costs nothing: mm/memory_patch.c. */
+    syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
     thread = prepare_thread(setup);
     forget_libc_thread();
     if (filter_install(setup->stub_base, setup->death_signal, &listener) < 0) {

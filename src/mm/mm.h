@@ -165,22 +165,43 @@ int MUST_CHECK memory_load(struct memory_manager *mm, struct host_thread *thread
 int64_t MUST_CHECK memory_place(struct memory_manager *mm, uint64_t hint, uint64_t size,
                                 uint64_t align, const struct memory_segment *taken, size_t count);
 /*
- * memory_patch.c. The guest's own thread has trapped at the `syscall` at `site`: patches it when
- * that is safe, `at_once` or the second time that it traps. The caller's process has one thread.
- * True: it is patched now.
+ * memory_patch.c. The guest's own thread has trapped at the `syscall` before regs->rip: patches it
+ * when that is safe, `at_once` or the second time that it traps. True: it is patched now.
  */
-bool memory_patch_site(struct memory_manager *mm, struct host_thread *thread, uint64_t site,
-                       bool at_once);
-/* An address within a trampoline becomes the one in the program that it stands for, with the
- * `syscall` it belongs to; false: it was none. */
-bool memory_patch_translate(struct memory_manager *mm, uint64_t *address, uint64_t *site);
-/* The address behind a `syscall` that is part of a jump now becomes the one that goes on from
- * there; false: it is not such an address. */
-bool memory_patch_enter(struct memory_manager *mm, uint64_t *address);
-/* The program's own bytes again, in the range; or everywhere and for good. -ERESTARTNOINTR. */
+bool memory_patch_call(struct memory_manager *mm, struct host_thread *thread,
+                       const struct user_regs *regs, bool at_once);
+/* rip within a trampoline becomes the one in the program that it stands for, rcx likewise, with
+ * where its jump begins. */
+enum patch_place {
+    PATCH_NOWHERE, /* it is in none */
+    PATCH_CAME,    /* the last instruction was not the program's */
+    PATCH_RAN,     /* it was */
+};
+enum patch_place memory_patch_translate(struct memory_manager *mm, struct user_regs *regs,
+                                        uint64_t *start);
+/* An rip that is amid a jump now becomes the one that goes on from there; false: it is not. */
+bool memory_patch_enter(struct memory_manager *mm, struct user_regs *regs);
+/*
+ * The guest's own thread has trapped at rip, by int3 (`breakpoint`) or another fault. True: it did
+ * so because of a patch that is there, is being made, or was there a moment ago; rip is where it
+ * goes on. `retry`: of the calling thread alone, zero at first.
+ */
+struct patch_retry {
+    uint64_t rip, undone;
+};
+bool memory_patch_trap(struct memory_manager *mm, struct host_thread *thread,
+                       struct user_regs *regs, bool breakpoint, struct patch_retry *retry);
+/* The program's own bytes again at `address`, which is not patched again soon; or everywhere and
+ * for good. -ERESTARTNOINTR. */
 int MUST_CHECK memory_patch_restore(struct memory_manager *mm, struct host_thread *thread,
-                                    uint64_t start, uint64_t end);
+                                    uint64_t address);
 int MUST_CHECK memory_patch_off(struct memory_manager *mm, struct host_thread *thread);
+/* host_memory_read_force() and _write_force(), for which no patch is there. `own`: the thread is
+ * the caller's, else any of the process's. -ERESTARTNOINTR too. */
+ssize_t memory_read_force(struct memory_manager *mm, struct host_thread *thread, void *to,
+                          uint64_t from, size_t size);
+ssize_t memory_write_force(struct memory_manager *mm, struct host_thread *thread, bool own,
+                           uint64_t to, const void *from, size_t size);
 
 /* Nothing was ever mapped here: the address space of the first task, before its first exec. */
 bool memory_manager_fresh(struct memory_manager *mm);

@@ -4,7 +4,7 @@
 #ifndef STARLING_MM_INTERNAL_H
 #define STARLING_MM_INTERNAL_H
 
-#include "mm/mm.h"
+#include "mm/patch_internal.h"
 
 /* vm.max_map_count, less what the stub and splits that only the host makes may need. */
 #define MAPPING_COUNT_MAX 65000
@@ -83,32 +83,50 @@ struct memory_deferred {
     uint64_t brk_before; /* brk(2): what a failure brings back; 0: another call */
 };
 
-/* memory_patch.c */
+/* Patched call sites (memory_patch.c). */
 #define PATCH_SEEN     256
 #define PATCH_REJECTED (1ull << 63) /* in patch_set.seen */
-#define PATCH_CELL     64
-#define PATCH_AREA     0x10000ul /* holds every value of a displacement's second byte */
+#define PATCH_AREA     0x10000ul    /* holds every value of a displacement's second byte */
 #define PATCH_CELLS    ((int)(PATCH_AREA / PATCH_CELL))
-struct patch {
-    uint64_t start, site; /* of the jump and of the `syscall`: the same in the shape BEHIND */
-    uint64_t trampoline;
-    uint8_t original[5]; /* of start */
-    uint8_t length;      /* of the instruction that moved */
-};
 struct patch_area {
     uint64_t start;                  /* the stub's entry, then trampolines */
-    uint64_t used[PATCH_CELLS / 64]; /* never free again: a thread may still be there */
+    uint64_t used[PATCH_CELLS / 64]; /* by a live patch or a retired one */
 };
-struct patch_set { /* changed with the token and the lock held; read with either */
+struct patch_list {
     struct patch *rows;
     size_t count, capacity;
+};
+struct patch_set {             /* changed with the token and the lock held; read with either */
+    struct patch_list live;    /* by address; they do not overlap */
+    struct patch_list retired; /* the program's own again, but a thread may still be on its way */
     struct patch_area *areas;
     size_t area_count;
+    uint64_t undone; /* how many were retired so far */
     /* By hash, a hint, no lock: sites that have trapped once, and that cannot be patched. */
     uint64_t seen[PATCH_SEEN];
     bool off; /* atomic; never cleared */
 };
-/* The token is held. Restores the sites whose text or trampoline lies in the range. */
+/* patch_set.c; what changes a list or an area wants the lock too. */
+bool MUST_CHECK patch_write(struct host_thread *thread, uint64_t to, const void *from, size_t size);
+/* The first row that ends above the address. */
+size_t patch_first_above(const struct patch_list *list, uint64_t address);
+/* Of the live ones, the one with a jump over the address; the one of that `syscall`; or NULL. */
+struct patch *patch_live_at(const struct patch_set *set, uint64_t address);
+struct patch *patch_live_of(const struct patch_set *set, uint64_t site);
+/* Of all, the one with the address in its trampoline, or NULL. */
+struct patch *patch_by_trampoline(const struct patch_set *set, uint64_t address);
+/* Room for more rows. Takes the lock. */
+bool MUST_CHECK patch_list_reserve(struct memory_manager *mm, struct patch_list *list, size_t more);
+void patch_list_insert(struct patch_list *list, size_t at, const struct patch *patch);
+void patch_list_remove(struct patch_list *list, size_t at);
+void patch_mark_cell(struct patch_set *set, uint64_t trampoline, bool used);
+/* Finds the patch a cell. The area, or NULL: there can be none. The token is held, not the lock. */
+const struct patch_area *patch_place(struct memory_manager *mm, struct host_thread *thread,
+                                     struct patch *patch);
+/* memory_patch.c, with the token. Takes all live patches to where they are to be; `own`: the thread
+ * is the caller's. False: the guest is dying. */
+bool patch_settle(struct memory_manager *mm, struct host_thread *thread, bool own);
+/* Restores the sites whose text or trampoline lies in the range. */
 void memory_patch_forget(struct memory_manager *mm, struct host_thread *thread, uint64_t start,
                          uint64_t end);
 /* The parent's lock is held. -ENOMEM. */

@@ -183,7 +183,7 @@ static ssize_t mem_read(struct file *file, void *buffer, size_t size, int64_t *p
     if (size == 0) {
         return -EIO;
     }
-    done = host_memory_read_force(memory.thread, buffer, from, size);
+    done = memory_read_force(memory.mm, memory.thread, buffer, from, size);
     if (done < 0) {
         return -EIO;
     }
@@ -194,8 +194,10 @@ static ssize_t mem_read(struct file *file, void *buffer, size_t size, int64_t *p
 static ssize_t mem_write(struct file *file, const void *buffer, size_t size, int64_t *pos) {
     struct task_memory memory CLEANUP(task_memory) = {0};
     int begun = mem_begin(file, &memory);
+    struct task *current = current_task();
     uint64_t to = (uint64_t)*pos;
     ssize_t done;
+    bool own;
 
     if (begun <= 0) {
         return begun;
@@ -207,13 +209,11 @@ static ssize_t mem_write(struct file *file, const void *buffer, size_t size, int
     if (size == 0) {
         return -EIO;
     }
-    begun = memory_patch_restore(memory.mm, memory.thread, to, to + size);
-    if (begun) {
-        return begun;
-    }
-    done = host_memory_write_force(memory.thread, to, buffer, size);
+    own = current && current->mm == memory.mm;
+    done =
+        memory_write_force(memory.mm, own ? current->thread : memory.thread, own, to, buffer, size);
     if (done < 0) {
-        return -EIO;
+        return done == -ERESTARTNOINTR ? done : -EIO;
     }
     *pos += done;
     return done;

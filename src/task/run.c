@@ -24,7 +24,11 @@
 #include "task/task_internal.h"
 
 /* x86 exception vectors (Intel SDM 6.3.1), as Linux reports them in sigcontext.trapno. */
-#define TRAP_PAGE_FAULT 14
+#define TRAP_DEBUG              1
+#define TRAP_BREAKPOINT         3
+#define TRAP_INVALID_OPCODE     6
+#define TRAP_GENERAL_PROTECTION 13
+#define TRAP_PAGE_FAULT         14
 
 /* The length of `syscall`, `int 0x80` and `sysenter`: what a restart goes back by. */
 #define SYSCALL_INSTRUCTION_SIZE 2
@@ -113,10 +117,10 @@ static void run_handler(struct task *current, const struct signal_info *info,
     /* The frame saves the mask that the handler's return restores: of sigsuspend and its like, the
      * one before the call. */
     struct user_regs *regs = host_thread_regs(current->thread);
-    uint64_t site;
+    uint64_t start;
     kernel_sigset mask = current->restore_mask ? current->saved_mask : signal_get_mask(current);
 
-    if (memory_patch_translate(current->mm, &regs->rip, &site)) {
+    if (memory_patch_translate(current->mm, regs, &start)) {
         host_thread_regs_changed(current->thread);
     }
     if (sigframe_push(current, action, info, mask) < 0) {
@@ -199,7 +203,7 @@ bool task_handle_call(struct task *current) {
         if (current->call.number == TASK_CALL_DONE) {
             /* rt_sigreturn: the registers are complete. The handler has mostly interrupted a call.
              */
-            (void)memory_patch_enter(current->mm, &regs->rip);
+            (void)memory_patch_enter(current->mm, regs);
         } else if (is_restart(result)) {
             restart = result;
         } else {
@@ -322,50 +326,60 @@ static bool needs_frame(long number) {
     }
 }
 
-/* A call that came by a signal and need not the next time. */
-static void patch_site(struct task *current) {
+/* A call that came by a signal and need not the next time. True: when it is answered, the guest
+ * goes on where the jump is now (enter_site). */
+static bool patch_site(struct task *current) {
     struct user_regs *regs = host_thread_regs(current->thread);
-    struct thread_group *group = current->thread_group;
     int32_t number = (int32_t)regs->rax;
-    size_t tasks;
 
     if (host_thread_came_patched(current->thread) || needs_frame(number) ||
-        !(host_job_allowed(group->kernel->job) & SLOT_PUBLIC_PATCH)) {
-        return;
+        !(host_job_allowed(current->thread_group->kernel->job) & SLOT_PUBLIC_PATCH)) {
+        return false;
     }
-    lock_acquire(&group->signal_lock);
-    tasks = group->task_count;
-    lock_release(&group->signal_lock);
-    /* The guest goes on where the jump is now. The calls of class K may be left to the resume
-     * (memory_deferred.c), which must change no register but rax: they take the fault once. */
-    if (tasks == 1 &&
-        memory_patch_site(current->mm, current->thread, regs->rip - SYSCALL_INSTRUCTION_SIZE,
-                          stub_answers(number)) &&
-        stub_answers(number) && memory_patch_enter(current->mm, &regs->rip)) {
+    /* The calls of class K may be left to the resume (memory_deferred.c), which must change no
+     * register but rax: they take the fault once. */
+    return memory_patch_call(current->mm, current->thread, regs, stub_answers(number)) &&
+           stub_answers(number);
+}
+
+static void enter_site(struct task *current) {
+    if (memory_patch_enter(current->mm, host_thread_regs(current->thread))) {
         host_thread_regs_changed(current->thread);
     }
 }
 
-/*
- * The guest was found in a trampoline: it shall not know. True: nothing has happened to the
- * program. It was single-stepping, and has only stepped from its text into the trampoline: the site
- * is its own again, and the step is made once more. Or it came to the address behind a patched
- * `syscall`.
- */
-static bool leave_trampoline(struct task *current, const struct host_event *event) {
+/* The guest trapped amid a patched site, or one that is just changing. */
+static bool leave_jump(struct task *current, const struct host_event *event) {
     struct user_regs *regs = host_thread_regs(current->thread);
-    uint64_t site;
+    bool breakpoint = event->fault.trapno == TRAP_BREAKPOINT;
 
-    if (event->kind == SLOT_EVENT_FAULT && memory_patch_enter(current->mm, &regs->rip)) {
+    return event->kind == SLOT_EVENT_FAULT &&
+           (breakpoint || event->fault.trapno == TRAP_INVALID_OPCODE ||
+            event->fault.trapno == TRAP_GENERAL_PROTECTION) &&
+           memory_patch_trap(current->mm, current->thread, regs, breakpoint, &current->patch_retry);
+}
+
+/*
+ * The guest was found in a trampoline or on its way there: it shall not know. True: nothing has
+ * happened to the program: it met a jump, or its single step was one from its text into the
+ * trampoline and is made once more. A site that is stepped through is the program's own again.
+ */
+static bool leave_patch(struct task *current, const struct host_event *event) {
+    struct user_regs *regs = host_thread_regs(current->thread);
+    enum patch_place place;
+    uint64_t start;
+
+    if (leave_jump(current, event)) {
         host_thread_regs_changed(current->thread);
         return true;
     }
-    if (!memory_patch_translate(current->mm, &regs->rip, &site)) {
+    place = memory_patch_translate(current->mm, regs, &start);
+    if (place == PATCH_NOWHERE) {
         return false;
     }
     host_thread_regs_changed(current->thread);
-    return event->kind == SLOT_EVENT_FAULT && event->fault.signo == SIGTRAP &&
-           memory_patch_restore(current->mm, current->thread, site, site + 1) == 0;
+    return event->kind == SLOT_EVENT_FAULT && event->fault.trapno == TRAP_DEBUG &&
+           memory_patch_restore(current->mm, current->thread, start) == 0 && place == PATCH_CAME;
 }
 
 static void run_guest(struct task *current) {
@@ -393,13 +407,17 @@ static void run_guest(struct task *current) {
         } else if (reported) {
             /* The guest has not run since the call. */
         } else if (event.kind == SLOT_EVENT_SYSCALL) {
-            patch_site(current);
+            bool patched = patch_site(current);
+
             if (!task_handle_call(current)) {
                 return;
             }
+            if (patched) {
+                enter_site(current);
+            }
             continue;
         } else if (event.kind == SLOT_EVENT_FAULT || event.kind == SLOT_EVENT_KICK) {
-            if (!leave_trampoline(current, &event) && event.kind == SLOT_EVENT_FAULT) {
+            if (!leave_patch(current, &event) && event.kind == SLOT_EVENT_FAULT) {
                 handle_fault(current, &event);
             }
         } else {

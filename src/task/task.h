@@ -242,6 +242,7 @@ struct task {
     struct {
         uint64_t trapno, error, address;
     } last_fault; /* of the signal frame's sigcontext */
+    struct patch_retry patch_retry;
     struct {
         long number; /* TASK_CALL_DONE: the registers are complete, no result and no restart */
         uint64_t args[6];
