@@ -3,6 +3,8 @@ import math
 import pathlib
 import re
 
+import sites
+
 
 def human(value, unit):
     if value is None:
@@ -118,6 +120,12 @@ def mean_lines(result):
             for name, m in result["means"].items()]
 
 
+def sites_left(result):
+    """What the table of call sites does not say: sites that were left alone, programs that were not run."""
+    found = result["sites"]
+    return [f"not patched: {x}" for x in sites.left(found)] + [f"{n}: not measured: {why}" for n, why in found["absent"].items()]
+
+
 def as_text(result):
     def grid(lines):
         width = [max(len(l[i]) for l in lines) for i in range(len(lines[0]))]
@@ -128,6 +136,8 @@ def as_text(result):
             grid([["", *[e for e in result["engines"] if e != "native"]], *mean_lines(result)])]
     if result["overall"]:
         text += ["", grid(result["overall"])]
+    if result.get("sites"):
+        text += ["", "Call sites:", grid([sites.HEAD, *sites.lines(result["sites"])]), *sites_left(result)]
     text += ["", *[f"{n}: {v}" for n, v in result["engines"].items()], *[f"{n}: absent: {v}" for n, v in result["absent"].items()]]
     return "\n".join(text + [f"{r['name']}, {e}: failed: {why}" for r in result["rows"] for e, why in r["errors"].items()])
 
@@ -145,6 +155,8 @@ def as_markdown(result, template):
         "TABLE": table(head, lines),
         "MEANS": table(["", *[e for e in result["engines"] if e != "native"]], mean_lines(result)),
         "OVERALL": table(["target", "measured", ""], result["overall"]) if result["overall"] else "Not measured in this run.",
+        "SITES": "\n".join([table(sites.HEAD, sites.lines(result["sites"])), "", *[f"- {x}" for x in sites_left(result)]])
+                 if result.get("sites") else "Not measured in this run.",
         "VERSIONS": "\n".join([f"- {n}: {v}" for n, v in result["engines"].items()] + absent),
         "FAILED": "\n".join(failed) or "No row failed.",
     }

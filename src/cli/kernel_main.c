@@ -416,6 +416,11 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
         task_set_exit_trace(trace_exited);
     }
     if (options->stats) {
+        error = host_job_count_calls(made.job);
+        if (error) {
+            cli_error("run: --stats: %s", strerror(-error));
+            kernel_end(&launch, EXIT_STARLING);
+        }
         syscall_stats_start();
     }
     host_job_allow(made.job, stub_may(options));

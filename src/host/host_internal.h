@@ -110,11 +110,10 @@ struct zygote_report;
 struct host_job {
     struct ref ref;
     bool mock;
-    struct lock lock;           /* class HOST_JOB */
-    struct list_head processes; /* guarded by lock */
-    uint32_t public_flags;      /* immutable once a guest runs */
-    /* What the stubs of threads that have gone say to have answered: figures and nothing else. */
-    _Atomic uint64_t local_calls, direct_calls, patched_calls;
+    struct lock lock;                     /* class HOST_JOB */
+    struct list_head processes;           /* guarded by lock */
+    uint32_t public_flags;                /* immutable once a guest runs */
+    struct host_call_counts *call_counts; /* owned; immutable once a guest runs; NULL: not wanted */
     pid_t zygote_pid;
     int zygote_pidfd;             /* -1: none */
     struct zygote_report *report; /* owned; NULL once the zygote is known to be ready */

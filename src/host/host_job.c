@@ -38,10 +38,13 @@ void host_job_allow(struct host_job *job, uint32_t flags) {
     job->public_flags = flags;
 }
 
-void host_job_call_counts(const struct host_job *job, struct host_call_counts *counts) {
-    *counts = (struct host_call_counts){.local = atomic_load(&job->local_calls),
-                                        .direct = atomic_load(&job->direct_calls),
-                                        .patched = atomic_load(&job->patched_calls)};
+int host_job_count_calls(struct host_job *job) {
+    job->call_counts = calloc(SLOT_ANSWERED, sizeof(*job->call_counts));
+    return job->call_counts ? 0 : -ENOMEM;
+}
+
+const struct host_call_counts *host_job_call_counts(const struct host_job *job) {
+    return job->call_counts;
 }
 
 uint32_t host_job_allowed(const struct host_job *job) {
@@ -70,6 +73,7 @@ void host_job_put(struct host_job *job) {
     }
     lock_destroy(&job->lock);
     pthread_mutex_destroy(&job->zygote_mutex);
+    free(job->call_counts);
     free(job);
 }
 

@@ -34,12 +34,14 @@ struct host_job *host_job_new(bool network_empty);
 int MUST_CHECK host_job_ready(struct host_job *job); /* once, before the jail: waits for it */
 /* The last act of the kernel process: what ends with it anyway begins to end. */
 void host_job_end(struct host_job *job);
-/* What the guests' stubs say to have answered by themselves, of threads that have gone; `patched`
- * of both without a signal. Display figures: a guest can make them up. */
+/* What the guests' stubs say to have answered by themselves, of threads that have gone, by the
+ * call's number: SLOT_ANSWERED of them, NULL before host_job_count_calls(), which comes before the
+ * first guest. Display figures: a guest can make them up. */
 struct host_call_counts {
-    uint64_t local, direct, patched;
+    _Atomic uint64_t trapped, patched; /* with a signal, and without */
 };
-void host_job_call_counts(const struct host_job *job, struct host_call_counts *counts);
+int MUST_CHECK host_job_count_calls(struct host_job *job); /* -ENOMEM */
+const struct host_call_counts *host_job_call_counts(const struct host_job *job);
 /* SLOT_PUBLIC_*, less what this processor cannot. */
 uint32_t host_job_allowed(const struct host_job *job);
 /* What its guests' stubs may do without the kernel: SLOT_PUBLIC_*. Set before the first guest runs.
@@ -223,6 +225,8 @@ bool host_thread_fpstate_is_reset(const struct host_thread *thread);
 size_t host_cpu_mask(uint64_t mask[HOST_CPU_WORDS]);
 /* sched_yield(2) of the calling kernel thread, whose guest waits for it. */
 void host_yield(void);
+/* The calling kernel thread runs on each core for a moment: whatever ran there has been left. */
+void host_cores_visit(void);
 
 /* ---- donated descriptors (design §6): host_donation.c ---- */
 

@@ -38,7 +38,6 @@ struct host_thread *host_thread_new(struct host_process *process, struct host_as
     if (thread->slot) {
         host_aspace_public(aspace, index)->table = 0; /* of the slot's thread before */
         thread->slot->direct = thread->slot->close_count = 0;
-        thread->slot->local_calls = thread->slot->patched_calls = 0;
         memset(thread->slot->direct_io, 0, sizeof(thread->slot->direct_io));
     }
     pthread_mutex_init(&thread->start_mutex, NULL);
@@ -73,14 +72,20 @@ static uint64_t fetch64(const uint64_t *field) {
     return __atomic_load_n(field, __ATOMIC_RELAXED);
 }
 
-static void count_calls(const struct host_thread *thread) {
-    const struct slot *slot = thread->slot;
-    struct host_job *job = thread->process->job;
+static void count_calls(struct host_thread *thread) {
+    struct host_call_counts *counts = thread->process->job->call_counts;
 
-    atomic_fetch_add(&job->local_calls, fetch64(&slot->local_calls));
-    atomic_fetch_add(&job->patched_calls, fetch64(&slot->patched_calls));
-    atomic_fetch_add(&job->direct_calls,
-                     fetch64(&slot->direct_io[2]) + fetch64(&slot->direct_io[3]));
+    for (size_t i = 0; counts && i < SLOT_ANSWERED; i++) {
+        for (size_t path = 0; path < 2; path++) {
+            uint64_t *from = &thread->slot->answered[i][path];
+            uint64_t count = fetch64(from);
+
+            if (count) { /* the slot's next thread begins with 0 */
+                __atomic_store_n(from, 0, __ATOMIC_RELAXED);
+                atomic_fetch_add(path ? &counts[i].patched : &counts[i].trapped, count);
+            }
+        }
+    }
 }
 
 void host_thread_put(struct host_thread *thread) {

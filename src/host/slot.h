@@ -23,7 +23,7 @@
  */
 #define STUB_TEXT_SIZE     0x10000ul
 #define STUB_SLOTS_OFFSET  0x100000ul
-#define STUB_SLOT_STRIDE   8192ul
+#define STUB_SLOT_STRIDE   16384ul
 #define STUB_MAX_SLOTS     4096ul /* threads in one address space */
 #define STUB_SLOTS_SIZE    (STUB_SLOT_STRIDE * STUB_MAX_SLOTS)
 #define STUB_STACKS_OFFSET (STUB_SLOTS_OFFSET + STUB_SLOTS_SIZE)
@@ -34,7 +34,7 @@
 #define STUB_TABLES_OFFSET                                                                         \
     (STUB_PUBLIC_STRIDE * STUB_MAX_SLOTS) /* from the public area's start                          \
                                            */
-#define STUB_TOTAL_SIZE 0x13200000ul
+#define STUB_TOTAL_SIZE 0x15200000ul
 
 /* The host signal that the kernel sends to make a thread in user mode come in. Nothing else sends
  * it. */
@@ -151,6 +151,7 @@ enum slot_command {
 #define SLOT_MAX_CLOSES  8
 #define SLOT_MAX_FDS     4 /* in one message of the control socket */
 #define SLOT_BOUNCE_SIZE 2048
+#define SLOT_ANSWERED    512 /* numbers of calls */
 
 /* A host call that the stub makes. An argument equal to a SLOT_RESULT(n) token is replaced by the
  * result of call n. */
@@ -227,10 +228,10 @@ struct slot {
     /* Before it resumes, the stub closes these. */
     uint32_t close_count;
     int32_t close_fds[SLOT_MAX_CLOSES];
-    /* How many calls the stub has answered by itself: figures for --stats and nothing else. */
-    uint64_t local_calls;
-    uint64_t patched_calls; /* those of them and of direct_io that came without a signal */
     uint8_t bounce[SLOT_BOUNCE_SIZE];
+    /* How many calls the stub has answered by itself, by number, with a signal and (1) without:
+     * figures for --stats and nothing else. */
+    uint64_t answered[SLOT_ANSWERED][2];
 };
 
 #endif

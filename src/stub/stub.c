@@ -392,6 +392,10 @@ static uint64_t serve_fast(struct stub_thread *thread, const struct fast_frame *
     }
 }
 
+static void count_answer(struct slot *slot, uint32_t number, int patched) {
+    slot->answered[number % SLOT_ANSWERED][patched]++;
+}
+
 /* A patched call. 1: answered, in frame->rax. */
 int stub_fast(struct fast_frame *frame) {
     struct stub_thread *thread = thread_of_stack(frame);
@@ -399,10 +403,9 @@ int stub_fast(struct fast_frame *frame) {
     int64_t result;
 
     if (local_call(thread, number, frame->args[0], &result)) {
-        thread->slot->local_calls++;
-        thread->slot->patched_calls++;
+        count_answer(thread->slot, number, 1);
     } else if (direct_call(thread, (int32_t)number, frame->args, &result)) {
-        thread->slot->patched_calls++;
+        count_answer(thread->slot, number, 1);
     } else if (needs_frame(number)) {
         return 0;
     } else {
@@ -439,6 +442,7 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
     struct stub_thread *thread = thread_of_stack(context);
     struct slot *slot = thread->slot;
     uint64_t rip = context->gregs[REG_RIP];
+    uint32_t number = (uint32_t)context->gregs[REG_RAX];
     void *outer = thread->frame;
     uint32_t event;
 
@@ -469,11 +473,12 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
     if (signo == SIGSYS_NR) {
         if (info->arch != ARCH_X86_64 || new_site(thread, rip)) {
             event = SLOT_EVENT_SYSCALL;
-        } else if (local_call(thread, (uint32_t)context->gregs[REG_RAX], context->gregs[REG_RDI],
+        } else if (local_call(thread, number, context->gregs[REG_RDI],
                               (int64_t *)&context->gregs[REG_RAX])) {
-            slot->local_calls++;
+            count_answer(slot, number, 0);
             event = SLOT_EVENT_KICK;
         } else if (call_directly(thread, context)) {
+            count_answer(slot, number, 0);
             event = SLOT_EVENT_KICK;
         } else {
             event = SLOT_EVENT_SYSCALL;

@@ -7,11 +7,13 @@
 #include "syscalls/syscalls.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 
 #include "syscalls/table_internal.h"
 
-static struct { _Atomic uint64_t calls, errors, time_ns; } stats[SYSCALL_COUNT];
+static struct { _Atomic uint64_t calls, patched, errors, time_ns; } stats[SYSCALL_COUNT];
 static _Atomic bool stats_on;
 
 /* NULL: missing, which has been logged. */
@@ -46,6 +48,9 @@ int64_t syscall_dispatch(struct task *current, long number, const uint64_t args[
         start = host_clock_monotonic();
         /* Counted before it runs: exit_group and the like do not come back to be counted. */
         atomic_fetch_add_explicit(&stats[number].calls, 1, memory_order_relaxed);
+        if (host_thread_came_patched(current->thread)) {
+            atomic_fetch_add_explicit(&stats[number].patched, 1, memory_order_relaxed);
+        }
     }
     result = row ? row->call(current, args) : -ENOSYS;
     if (unlikely(counted)) {
@@ -90,70 +95,107 @@ void syscall_stats_start(void) {
     atomic_store(&stats_on, true);
 }
 
-static int stats_compare(const void *a, const void *b) {
-    long x = *(const long *)a, y = *(const long *)b;
-    uint64_t calls_x = atomic_load(&stats[x].calls), calls_y = atomic_load(&stats[y].calls);
+/* What was counted of one call, here and in the stubs. */
+struct counts {
+    long number;
+    uint64_t calls, handed_over, patched, errors, time_ns;
+};
 
-    if (calls_x != calls_y) {
-        return calls_x < calls_y ? 1 : -1;
+static int counts_compare(const void *a, const void *b) {
+    const struct counts *x = a, *y = b;
+
+    if (x->calls != y->calls) {
+        return x->calls < y->calls ? 1 : -1;
     }
-    return x < y ? -1 : x > y;
+    return x->number < y->number ? -1 : x->number > y->number;
 }
 
-static void stats_line(int fd, const char *line, int length) {
+static void PRINTF(2, 3) stats_line(int fd, const char *format, ...) {
+    char line[160];
+    va_list args;
+    int length;
+
+    va_start(args, format);
+    length = vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
     /* Nobody is left to tell when standard error is gone. */
     if (host_write(fd, line, (size_t)length) < 0) {
         return;
     }
 }
 
+/* Does the stub ask the host for it (class D), or know by itself (class L)? */
+static bool asks_host(long number) {
+    switch (number) {
+    case SYS_read:
+    case SYS_write:
+    case SYS_pread64:
+    case SYS_pwrite64:
+    case SYS_readv:
+    case SYS_writev:
+    case SYS_lseek:
+    case SYS_futex:
+        return true;
+    default:
+        return false;
+    }
+}
+
+enum { LOCAL, DIRECT, HANDED_OVER, CLASSES };
+
 void syscall_stats_print(int fd, const struct host_job *job) {
-    struct host_call_counts own;
-    long order[SYSCALL_COUNT];
+    static const char *const names[CLASSES] = {"local", "direct", "handovers"};
+    const struct host_call_counts *answered = host_job_call_counts(job);
+    struct counts rows[SYSCALL_COUNT], all = {0};
+    uint64_t calls[CLASSES] = {0}, patched[CLASSES] = {0};
     size_t count = 0;
-    uint64_t calls = 0, errors = 0;
-    char line[160];
 
     for (long number = 0; number < SYSCALL_COUNT; number++) {
-        if (atomic_load(&stats[number].calls)) {
-            order[count++] = number;
+        struct counts *row = &rows[count];
+        uint64_t own = 0, own_patched = 0;
+        int class = asks_host(number) ? DIRECT : LOCAL;
+
+        if (answered && number < (long)SLOT_ANSWERED) {
+            own_patched = atomic_load(&answered[number].patched);
+            own = atomic_load(&answered[number].trapped) + own_patched;
         }
+        *row = (struct counts){.number = number,
+                               .handed_over = atomic_load(&stats[number].calls),
+                               .patched = atomic_load(&stats[number].patched),
+                               .errors = atomic_load(&stats[number].errors),
+                               .time_ns = atomic_load(&stats[number].time_ns)};
+        calls[HANDED_OVER] += row->handed_over;
+        patched[HANDED_OVER] += row->patched;
+        calls[class] += own;
+        patched[class] += own_patched;
+        row->calls = row->handed_over + own;
+        row->patched += own_patched;
+        all.calls += row->calls;
+        all.handed_over += row->handed_over;
+        all.patched += row->patched;
+        all.errors += row->errors;
+        count += row->calls != 0;
     }
-    qsort(order, count, sizeof(order[0]), stats_compare);
-    stats_line(fd, line,
-               snprintf(line, sizeof(line), "%10s %10s %12s %10s  %s\n", "calls", "errors",
-                        "total µs", "ns/call", "call"));
+    qsort(rows, count, sizeof(rows[0]), counts_compare);
+    stats_line(fd, "%10s %10s %10s %10s %12s %10s  %s\n", "calls", "handovers", "patched", "errors",
+               "total µs", "ns/call", "call");
     for (size_t i = 0; i < count; i++) {
-        long number = order[i];
-        uint64_t n = atomic_load(&stats[number].calls), ns = atomic_load(&stats[number].time_ns);
-        uint64_t failed = atomic_load(&stats[number].errors);
-        const char *name = syscall_table[number].name;
+        const struct counts *row = &rows[i];
+        const char *name = syscall_table[row->number].name;
 
-        calls += n;
-        errors += failed;
-        stats_line(fd, line,
-                   snprintf(line, sizeof(line),
-                            "%10" PRIu64 " %10" PRIu64 " %12" PRIu64 " %10" PRIu64 "  %s\n", n,
-                            failed, ns / 1000, ns / n, name ? name : "(no such call)"));
+        stats_line(fd,
+                   "%10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12" PRIu64
+                   " %10" PRIu64 "  %s\n",
+                   row->calls, row->handed_over, row->patched, row->errors, row->time_ns / 1000,
+                   row->handed_over ? row->time_ns / row->handed_over : 0,
+                   name ? name : "(no such call)");
     }
-    stats_line(fd, line,
-               snprintf(line, sizeof(line), "%10" PRIu64 " %10" PRIu64 " %12s %10s  total\n", calls,
-                        errors, "", ""));
-    host_job_call_counts(job, &own);
-    const struct {
-        const char *name;
-        uint64_t value;
-    } figures[] = {
-        {"calls", calls + own.local + own.direct}, /* all that programs made */
-        {"handovers", calls},                      /* of these, the kernel process answered */
-        {"local", own.local},                      /* the stub did, from what it knows */
-        {"direct", own.direct},                    /* the stub did, by one host call */
-        {"patched", own.patched},                  /* of both, without a signal */
-    };
-
-    for (size_t i = 0; i < ARRAY_SIZE(figures); i++) {
-        stats_line(fd, line,
-                   snprintf(line, sizeof(line), "starling: stats: %s %" PRIu64 "\n",
-                            figures[i].name, figures[i].value));
+    stats_line(fd, "%10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12s %10s  total\n",
+               all.calls, all.handed_over, all.patched, all.errors, "", "");
+    stats_line(fd, "starling: stats: calls %" PRIu64 "\n", all.calls);
+    stats_line(fd, "starling: stats: patched %" PRIu64 "\n", all.patched);
+    for (int class = 0; class < CLASSES; class ++) {
+        stats_line(fd, "starling: stats: %s %" PRIu64 "\n", names[class], calls[class]);
+        stats_line(fd, "starling: stats: %s_patched %" PRIu64 "\n", names[class], patched[class]);
     }
 }

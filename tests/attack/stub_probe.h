@@ -17,7 +17,7 @@
 #define STUB_PLACES      0x2f000ul
 #define STUB_TEXT        0x10000ul
 #define STUB_SLOTS       0x100000ul
-#define STUB_SLOT_STRIDE 8192ul
+#define STUB_SLOT_STRIDE 16384ul
 #define STUB_STACKS      (STUB_SLOTS + 4096 * STUB_SLOT_STRIDE)
 
 static sigjmp_buf probe_failed;

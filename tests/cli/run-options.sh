@@ -53,8 +53,11 @@ etc" ]
 fi
 
 # Looking on.
-expect 0 '^hi$' 'calls +errors.*[1-9][0-9]* .*write.*total' "$S" run --stats -- sh -c 'echo hi'
-expect 0 '' 'stats: local [1-9][0-9]{2}' "$S" run --stats -- perl -e 'getppid() for 1..1000'
+expect 0 '^hi$' 'calls +handovers +patched +errors.*[1-9][0-9]* .*write.*total' "$S" run --stats -- sh -c 'echo hi'
+expect 0 '' 'stats: patched [1-9][0-9]{2}.*stats: local [1-9][0-9]{2}.*stats: local_patched [1-9][0-9]{2}' \
+    "$S" run --stats -- perl -e 'getppid() for 1..1000'
+expect 0 '' 'stats: patched 0.*stats: local [1-9][0-9]{2}.*stats: local_patched 0' \
+    "$S" run --stats --no-patch -- perl -e 'getppid() for 1..1000'
 expect 3 '' '' "$S" run --no-direct --no-local -- sh -c 'exit 3'
 
 # Descriptors: closed ones stay closed, others than 0, 1 and 2 do not come in.
