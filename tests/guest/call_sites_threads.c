@@ -138,7 +138,7 @@ static void finish(pthread_t threads[RACERS]) {
 
 /* Thousands of sites that no thread has run before, each run by all threads at that moment. */
 TEST(racing_for_new_sites) {
-    const size_t count = 3500;
+    const size_t count = 2000;
     long self = syscall(SYS_gettid);
     pthread_t threads[RACERS];
     size_t size;
@@ -264,7 +264,7 @@ TEST(code_is_rewritten_beside) {
     away = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     start(threads, neighbour);
     mine = text + 7 * PAGE;
-    for (unsigned round = 0; round < 400; round++) {
+    for (unsigned round = 0; round < 200; round++) {
         const struct shape *shape = &shapes[round % SHAPES];
         unsigned char number = round % 2 ? SYS_getpid : SYS_getppid;
         long expected = (round % 2 ? pid : parent) + shape->adds;
@@ -311,7 +311,7 @@ TEST(running_code_is_protected_anew) {
     text = make(count, &size);
     at_now = 0;
     start(threads, racer);
-    for (unsigned round = 0; round < 1500; round++) {
+    for (unsigned round = 0; round < 600; round++) {
         at_now = round % count;
         REQUIRE_OK(mprotect(text, size, PROT_READ | PROT_WRITE | PROT_EXEC));
         if (round % 3 == 0) {
@@ -577,7 +577,7 @@ static int run_new_sites(void *arg) {
 /* A child that shares the memory is killed while it runs new sites: its parent's threads go on. */
 TEST(killed_amid_new_sites) {
     static char stack[65536] __attribute__((aligned(16)));
-    const size_t rounds = 60, count = rounds * PIECES;
+    const size_t rounds = 40, count = rounds * PIECES;
     const long self = syscall(SYS_gettid);
     pthread_t threads[RACERS];
     size_t size;
