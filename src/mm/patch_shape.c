@@ -6,7 +6,8 @@
  *   behind   `syscall` and what follows (`cmp $-4096,%rax` in a libc)
  *   before   an instruction of five bytes or more before it (`mov $nr,%eax`): the `syscall` itself
  *            stays, and nobody comes to it but by a branch
- *   mixed    shorter ones before it, the `syscall`, others behind it
+ *   mixed    shorter ones before it, the `syscall`, others behind it, a `ret` with the filling
+ *            that follows it among them
  *
  * The trampoline executes the instructions before, enters the stub, executes those behind, and goes
  * back. It holds a `syscall` of its own, for calls that are made again after a signal.
@@ -55,9 +56,19 @@ static bool may_move(const ZydisDecodedInstruction *instruction) {
     }
 }
 
-/* Those behind the `syscall`. */
+static bool is_return(const ZydisDecodedInstruction *instruction) {
+    return instruction->opcode == 0xc3 && instruction->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
+}
+
+/* What compilers fill up with, up to where the next function begins. */
+static bool is_filling(const ZydisDecodedInstruction *instruction) {
+    return instruction->mnemonic == ZYDIS_MNEMONIC_NOP;
+}
+
+/* Those behind the `syscall`. Behind a return there may be data, or nothing that is ever run. */
 static void decode_behind(const ZydisDecoder *decoder, const uint8_t *text, size_t size,
                           struct list *list) {
+    bool returned = false;
     size_t at = 0;
 
     for (int i = 0; i < LIST; i++) {
@@ -65,9 +76,10 @@ static void decode_behind(const ZydisDecoder *decoder, const uint8_t *text, size
 
         if (ZYAN_FAILED(
                 ZydisDecoderDecodeInstruction(decoder, NULL, text + at, size - at, &next)) ||
-            !may_move(&next)) {
+            (returned ? !is_filling(&next) : !may_move(&next) && !is_return(&next))) {
             return;
         }
+        returned = returned || is_return(&next);
         list->length[i] = next.length;
         at += next.length;
     }
@@ -191,29 +203,23 @@ bool patch_suits(const struct patch_shape *shape, uint64_t start, uint64_t tramp
 bool patch_window(const struct patch_shape *shape, uint64_t start, int *round, uint64_t *low,
                   uint64_t *high) {
     const int count = (int)sizeof(faulting);
+    bool third = shape->bounds >> 3 & 1, fourth = shape->bounds >> 4 & 1;
+    int number = (*round)++, third_byte = third ? number % count : 0;
+    int far = third ? number / count : number; /* the fourth byte */
     int64_t next = (int64_t)(start + PATCH_JUMP), from, size;
-    int number = (*round)++;
 
-    if (!(shape->bounds & 0x18)) { /* anywhere in reach, with room to spare */
+    if (!third && !fourth) { /* anywhere in reach, with room to spare */
         from = next - 0x70000000;
-        size = 0xe0000000;
-        if (number > 0) {
-            return false;
-        }
-    } else if (!(shape->bounds & 0x10)) { /* the third byte: below, then above, ever farther */
-        int far = number / count, top = far % 2 ? far / 2 : -1 - far / 2;
+        size = number ? 0 : 0xe0000000;
+    } else {
+        /* Where only the third byte matters, below and above, ever farther. */
+        int top = fourth ? (int8_t)faulting[far % count] : far % 2 ? far / 2 : -1 - far / 2;
 
-        from = next + ((int64_t)top << 24) + ((int64_t)faulting[number % count] << 16);
-        size = 1 << 16;
-        if (far >= 0xe0) {
-            return false;
-        }
-    } else { /* the fourth, and the third as it comes */
-        if (number >= count) {
-            return false;
-        }
-        from = next + (int64_t)(int8_t)faulting[number] * (1 << 24);
-        size = 1 << 24;
+        from = next + (int64_t)top * (1 << 24) + (third ? faulting[third_byte] << 16 : 0);
+        size = far >= (fourth ? count : 0xe0) ? 0 : third ? 1 << 16 : 1 << 24;
+    }
+    if (size == 0) {
+        return false;
     }
     *low = (uint64_t)MAX(from, (int64_t)1 << 20);
     *high = (uint64_t)MAX(from + size, (int64_t)0);

@@ -46,6 +46,12 @@ static const struct shape shapes[] = {
     {{0x31, 0xc0, 0xb0, 0, 0x0f, 0x05, 0x85, 0xc0, 0xff, 0xc0, 0xc3}, 3, 4, 11, 1},
     /* mov $nr,%eax; syscall; xchg %eax,%edx; xchg %eax,%edx; nop; ret: one byte each behind */
     {{0xb8, 0, 0, 0, 0, 0x90, 0x0f, 0x05, 0x92, 0x92, 0x90, 0xc3}, 1, 6, 12, 0},
+    /* mov $nr,%eax; three nops; syscall; ret, and filling behind it */
+    {{0xb8, 0, 0, 0, 0, 0x90, 0x90, 0x90, 0x0f, 0x05, 0xc3, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0},
+     1,
+     8,
+     19,
+     0},
 };
 #define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
 
@@ -172,7 +178,7 @@ static bool is_boundary(unsigned long offset) {
     const struct shape *shape = &shapes[(offset / STRIDE - 1) % SHAPES];
     static const unsigned char starts[SHAPES][10] = {
         {0, 5, 7, 13},   {0, 5, 7},           {0, 2, 4, 6, 9},         {0, 2, 4, 6},
-        {0, 2, 4, 7, 9}, {0, 2, 4, 6, 8, 10}, {0, 5, 6, 8, 9, 10, 11},
+        {0, 2, 4, 7, 9}, {0, 2, 4, 6, 8, 10}, {0, 5, 6, 8, 9, 10, 11}, {0, 5, 6, 7, 8, 10},
     };
     unsigned long within = offset % STRIDE;
 
