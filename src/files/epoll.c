@@ -135,7 +135,7 @@ static struct epoll_item *item_find_locked(const struct epoll *epoll, const stru
 static void table_grow_locked(struct epoll *epoll) {
     size_t old_count = epoll->bucket_count;
     struct list_head *old = epoll->buckets;
-    struct list_head *grown = malloc(old_count * 2 * sizeof(*grown));
+    struct list_head *grown = calloc(old_count * 2, sizeof(*grown));
     struct epoll_item *item, *next;
 
     if (!grown) {

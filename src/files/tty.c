@@ -293,7 +293,7 @@ static int64_t tty_give_up(struct tty *tty) {
 
 static int64_t tty_change(struct tty *tty, struct host_thread *thread, struct user_address argument,
                           size_t size, enum termios_when when) {
-    struct kernel_termios termios;
+    struct kernel_termios termios = {0};
     int error = tty_check(tty, SIGTTOU);
 
     /* What the older struct does not carry stays. */

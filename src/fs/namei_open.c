@@ -285,6 +285,7 @@ static int walk_and_open(const struct walk *walk, const char *name, unsigned loo
         error = (how->flags & O_TMPFILE) == O_TMPFILE ? open_tmpfile(&nd, how, file)
                                                       : open_here(&nd, how, file);
     }
+    how->opening = NULL;
     return error;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "pseudo/pseudo_internal.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <stdio.h>
@@ -220,7 +221,7 @@ static int schedstat_show(const struct pseudo_node *node, struct text *text) {
         return -ESRCH;
     }
     task_usage(task, &usage);
-    text_printf(text, "%lld 0 0\n", (long long)(usage.user + usage.system));
+    text_printf(text, "%" PRId64 " 0 0\n", usage.user + usage.system);
     return 0;
 }
 

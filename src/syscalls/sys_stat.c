@@ -323,7 +323,7 @@ static int64_t do_getdents(struct task *current, int fd, struct user_address dir
     if (error) {
         /* Nothing arrived, so nothing was read. */
         if (before >= 0) {
-            before = file_llseek(file, before, SEEK_SET);
+            (void)!file_llseek(file, before, SEEK_SET);
         }
         return error;
     }
