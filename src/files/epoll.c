@@ -459,6 +459,7 @@ static int item_add_locked(struct file *epoll_file, struct file *target, int fd,
     epoll->item_count++;
     lock_acquire(&target->lock);
     list_add_tail(&item->file_link, &target->epoll_links);
+    atomic_store_explicit(&target->watched, true, memory_order_relaxed);
     lock_release(&target->lock);
     *added = item;
     return 0;

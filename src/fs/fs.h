@@ -469,6 +469,7 @@ struct file {
                           change by F_SETFL */
     mode_t mode;       /* FMODE_READ|FMODE_WRITE|FMODE_PATH ... immutable */
     struct list_head epoll_links; /* guarded by lock; kept by files/epoll.c */
+    atomic_bool watched; /* epoll_links was not empty once; set by who holds a reference */
     struct {
         int type; /* F_OWNER_* ; 0: none */
         pid_t id;
@@ -555,7 +556,7 @@ int MUST_CHECK file_open_named(const struct path *path, int flags, const struct 
  * Owns private from success on. */
 int MUST_CHECK file_new_anonymous(const char *name, mode_t type, const struct file_ops *ops,
                                   void *private, int flags, struct file **file);
-/* Who is told that a file ends while epoll_links is not empty: files/epoll.c, once at start. */
+/* Who is told that a watched file ends: files/epoll.c, once at start. */
 void file_set_forget_hook(void (*forget)(struct file *file));
 struct file *file_get(struct file *file);
 void file_put(struct file *file);

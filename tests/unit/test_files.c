@@ -279,6 +279,42 @@ static void test_epoll_storm(void **state) {
     file_put(storm.ep);
 }
 
+/* A file and the instance that watches it end at the same moment, each in its thread. */
+static struct {
+    pthread_barrier_t start, end;
+    struct file *file;
+} ending;
+
+static void *end_file(void *arg) {
+    for (int i = 0; i < 3000; i++) {
+        pthread_barrier_wait(&ending.start);
+        file_put(ending.file);
+        pthread_barrier_wait(&ending.end);
+    }
+    return NULL;
+}
+
+static void test_epoll_and_file_end_together(void **state) {
+    pthread_t ender;
+
+    pthread_barrier_init(&ending.start, NULL, 2);
+    pthread_barrier_init(&ending.end, NULL, 2);
+    assert_int_equal(pthread_create(&ender, NULL, end_file, NULL), 0);
+    for (int i = 0; i < 3000; i++) {
+        struct file *ep;
+
+        assert_int_equal(epoll_new(0, &ep), 0);
+        assert_int_equal(eventfd_new(0, EFD_NONBLOCK, &ending.file), 0);
+        assert_int_equal(add(ep, ending.file, 7, EPOLLIN), 0);
+        pthread_barrier_wait(&ending.start);
+        file_put(ep);
+        pthread_barrier_wait(&ending.end);
+    }
+    pthread_join(ender, NULL);
+    pthread_barrier_destroy(&ending.start);
+    pthread_barrier_destroy(&ending.end);
+}
+
 /* ---- poll ---- */
 
 static void test_poll_files(void **state) {
@@ -381,6 +417,7 @@ int main(void) {
         cmocka_unit_test(test_timerfd),
         cmocka_unit_test(test_epoll),
         cmocka_unit_test(test_epoll_nesting),
+        cmocka_unit_test(test_epoll_and_file_end_together),
         cmocka_unit_test(test_epoll_storm),
         cmocka_unit_test(test_poll_files),
         cmocka_unit_test(test_line_editing),
