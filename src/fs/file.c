@@ -221,8 +221,8 @@ void file_put(struct file *file) {
         return;
     }
     forget = atomic_load(&forget_hook);
-    /* Whether epoll_links is empty now cannot be asked without its lock: somebody may just be taking
-     * the last one off, and would do so in freed memory. */
+    /* Whether epoll_links is empty now cannot be asked without its lock: somebody may just be
+     * taking the last one off, and would do so in freed memory. */
     if (forget && atomic_load_explicit(&file->watched, memory_order_relaxed)) {
         forget(file);
     }

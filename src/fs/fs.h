@@ -469,7 +469,7 @@ struct file {
                           change by F_SETFL */
     mode_t mode;       /* FMODE_READ|FMODE_WRITE|FMODE_PATH ... immutable */
     struct list_head epoll_links; /* guarded by lock; kept by files/epoll.c */
-    atomic_bool watched; /* epoll_links was not empty once; set by who holds a reference */
+    atomic_bool watched;          /* epoll_links was not empty once; set by who holds a reference */
     struct {
         int type; /* F_OWNER_* ; 0: none */
         pid_t id;
