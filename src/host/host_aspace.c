@@ -26,10 +26,7 @@ struct host_aspace *host_aspace_new_mock(void) {
 
 static void aspace_free(struct host_aspace *aspace) {
     if (aspace->slots) {
-        munmap(aspace->slots, STUB_SLOTS_SIZE);
-    }
-    if (aspace->public) {
-        munmap(aspace->public, STUB_PUBLIC_SIZE);
+        munmap(aspace->slots, STUB_SLOTS_SIZE + STUB_PUBLIC_SIZE);
     }
     if (aspace->context_fd >= 0) {
         close(aspace->context_fd);
@@ -44,20 +41,19 @@ static void aspace_free(struct host_aspace *aspace) {
     free(aspace);
 }
 
-/* A memfd of the kernel's, mapped here for writing; NULL with errno. */
-static void *map_memfd(const char *name, size_t size, unsigned seals, int *fd) {
+/* A memfd of the kernel's, mapped at `place` for writing; NULL with errno. */
+static void *map_memfd(const char *name, void *place, size_t size, unsigned seals, int *fd) {
     void *mapped;
 
     *fd = memfd_create(name, MFD_CLOEXEC | (seals ? MFD_ALLOW_SEALING : 0));
     if (*fd < 0 || ftruncate(*fd, (off_t)size) < 0) {
         return NULL;
     }
-    mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    mapped = mmap(place, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, *fd, 0);
     if (mapped == MAP_FAILED) {
         return NULL;
     }
     if (seals && fcntl(*fd, F_ADD_SEALS, seals) < 0) {
-        munmap(mapped, size);
         return NULL;
     }
     return mapped;
@@ -72,6 +68,7 @@ struct host_aspace *host_aspace_new(uint64_t stub_base, const struct host_aspace
                                     int *guest_control_fd) {
     struct host_aspace *aspace = host_aspace_new_mock();
     int sockets[2];
+    char *place;
     int on = 1;
 
     if (IS_ERR(aspace)) {
@@ -84,11 +81,17 @@ struct host_aspace *host_aspace_new(uint64_t stub_base, const struct host_aspace
         aspace->vdso_start = vdso_of->vdso_start;
         aspace->vdso_end = vdso_of->vdso_end;
     }
-    aspace->slots = map_memfd("starling-slots", STUB_SLOTS_SIZE, 0, &aspace->context_fd);
-    if (!aspace->slots) {
+    /* Side by side, so that one call unmaps both: other cores must hear of each. */
+    place = mmap(NULL, STUB_SLOTS_SIZE + STUB_PUBLIC_SIZE, PROT_NONE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (place == MAP_FAILED) {
         goto fail;
     }
-    aspace->public = map_memfd("starling-public", STUB_PUBLIC_SIZE,
+    aspace->slots = place;
+    if (!map_memfd("starling-slots", place, STUB_SLOTS_SIZE, 0, &aspace->context_fd)) {
+        goto fail;
+    }
+    aspace->public = map_memfd("starling-public", place + STUB_SLOTS_SIZE, STUB_PUBLIC_SIZE,
                                F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL,
                                &aspace->public_fd);
     if (!aspace->public) {

@@ -99,6 +99,12 @@ struct host_thread {
 };
 
 #define SPARE_PROCESSES 2
+#define SPARE_ASPACES   2
+struct spare_aspace {
+    struct host_aspace *aspace; /* owned */
+    int guest_socket;           /* owned; its guest's end of the control socket */
+};
+
 struct spare_process {
     struct host_process *process;
     struct host_aspace *aspace;
@@ -118,17 +124,17 @@ struct host_job {
     int zygote_pidfd;             /* -1: none */
     struct zygote_report *report; /* owned; NULL once the zygote is known to be ready */
     int notify_fd;                /* seccomp's listener; -1: none */
-    pthread_t notifier;
     bool notifier_runs;           /* guarded by zygote_mutex */
     pthread_mutex_t zygote_mutex; /* who may command the zygote, which is trusted to answer */
     struct host_thread *zygote;   /* owned */
     struct {                      /* spares.c; guarded by lock */
         bool aspace_wanted, process_wanted; /* by somebody, once */
-        struct host_aspace *aspace;         /* owned; NULL: none */
-        int guest_socket;                   /* owned; its guest's end of the control socket */
+        struct spare_aspace aspaces[SPARE_ASPACES];
+        int aspace_count;
         struct spare_process processes[SPARE_PROCESSES];
         int process_count;
-        _Atomic bool refilling; /* one thread does it at a time */
+        _Atomic bool started; /* the thread that makes them */
+        struct waiter *_Atomic waiter;
     } spares;
 };
 
@@ -181,6 +187,8 @@ void host_thread_send_kick(struct host_thread *thread);
 /* With zygote_mutex held: starts the notifier with the first guest, so that it is born in the jail
  * (capabilities are a thread's). */
 int MUST_CHECK host_job_notifier_start_locked(struct host_job *job);
+/* A thread that serves the job to its end, without signals. */
+int MUST_CHECK host_job_thread(void *(*main)(void *), struct host_job *job);
 bool host_job_pid_in_use(struct host_job *job, pid_t pid);
 
 #ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP /* Linux 6.6 */

@@ -160,21 +160,26 @@ static int take_listener(struct host_job *job, int listener_fd) {
     return 0;
 }
 
-int host_job_notifier_start_locked(struct host_job *job) {
+int host_job_thread(void *(*main)(void *), struct host_job *job) {
+    pthread_t thread;
     sigset_t all, old;
     pthread_attr_t attr;
     int result;
 
-    if (job->notifier_runs) {
-        return 0;
-    }
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 65536);
-    result = -pthread_create(&job->notifier, &attr, notifier_main, job);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    result = -pthread_create(&thread, &attr, main, job);
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return result;
+}
+
+int host_job_notifier_start_locked(struct host_job *job) {
+    int result = job->notifier_runs ? 0 : host_job_thread(notifier_main, job);
+
     job->notifier_runs = result == 0;
     return result;
 }

@@ -56,7 +56,9 @@ void host_process_put(struct host_process *process) {
     poller_timer_cancel(&process->deadline);
     poller_remove(&process->watch); /* waits for process_exited(), if that runs just now */
     if (process->pidfd >= 0) {
-        syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
+        if (!process->exited) {
+            syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
+        }
         close(process->pidfd);
     }
     {

@@ -121,6 +121,9 @@ DEFINE_CLEANUP(struct host_thread *, host_thread_put)
 /* Tells the thread's stub who it is, for calls that it answers by itself. Callers take turns: they
  * hold the lock that guards what the ids say. */
 void host_thread_publish(struct host_thread *thread, const struct slot_ids *ids);
+/* Where its list of robust futexes is, set_robust_list(2): its stub notes that by itself. */
+uint64_t host_thread_robust_list(const struct host_thread *thread);
+void host_thread_set_robust_list(struct host_thread *thread, uint64_t head);
 /* The registers as of the last event. Only the task's own kernel thread touches them. */
 struct user_regs *host_thread_regs(struct host_thread *thread);
 /* The caller changed more of the registers than rax: the next resume writes them all. */

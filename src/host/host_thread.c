@@ -38,6 +38,7 @@ struct host_thread *host_thread_new(struct host_process *process, struct host_as
     if (thread->slot) {
         host_aspace_public(aspace, index)->table = 0; /* of the slot's thread before */
         thread->slot->direct = thread->slot->close_count = 0;
+        thread->slot->robust_list = 0;
         memset(thread->slot->direct_io, 0, sizeof(thread->slot->direct_io));
     }
     pthread_mutex_init(&thread->start_mutex, NULL);
@@ -127,6 +128,16 @@ void host_thread_publish(struct host_thread *thread, const struct slot_ids *ids)
         __atomic_store_n((uint32_t *)&public->ids + i, from[i], __ATOMIC_RELAXED);
     }
     __atomic_store_n(&public->flags, thread->process->job->public_flags, __ATOMIC_RELEASE);
+}
+
+uint64_t host_thread_robust_list(const struct host_thread *thread) {
+    return thread->mock ? 0 : fetch64(&thread->slot->robust_list);
+}
+
+void host_thread_set_robust_list(struct host_thread *thread, uint64_t head) {
+    if (!thread->mock) {
+        __atomic_store_n(&thread->slot->robust_list, head, __ATOMIC_RELAXED);
+    }
 }
 
 pid_t host_thread_tid(const struct host_thread *thread) {

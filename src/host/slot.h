@@ -221,6 +221,9 @@ struct slot {
     uint32_t clone_slot;
     int32_t clone_ctx_fd, clone_sock_fd;
     int64_t clone_result; /* tid or -errno */
+    /* set_robust_list(2), by the stub or the kernel: an address of the guest's, which may write
+     * here what it likes. The kernel looks when the thread ends. */
+    uint64_t robust_list;
     uint64_t direct_done; /* SLOT_EVENT_SYSCALL, a write: so many bytes are written already */
     /* Bytes read and written, reads and writes that the stub has made by itself: figures for
      * /proc/PID/io and nothing else. */

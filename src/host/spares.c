@@ -4,9 +4,10 @@
  * slot, for the next execs. A process is used once and never comes back, so nothing that one
  * program did can reach the next.
  *
- * They are made when a task has ended and its parent has been told (host_job_refill), not before
- * the sandbox has once needed one, and never more than SPARE_PROCESSES and one. Asleep they cost no
- * time; they end with the sandbox like every other guest process.
+ * They are made when a task has ended and its parent has been told (host_job_refill), by a thread
+ * of their own, so that a free core does it beside the parent's next steps. None is made before the
+ * sandbox has once needed one, and never more than SPARE_PROCESSES and SPARE_ASPACES. Asleep they
+ * cost no time; they end with the sandbox like every other guest process.
  */
 #include "host/host_internal.h"
 
@@ -24,8 +25,12 @@ struct host_aspace *spares_take_aspace(struct host_job *job, bool fresh, int *gu
     if (!fresh) {
         LOCK_GUARD(&job->lock);
         job->spares.aspace_wanted = true;
-        aspace = STEAL(job->spares.aspace);
-        *guest_socket = job->spares.guest_socket;
+        if (job->spares.aspace_count > 0) {
+            const struct spare_aspace *spare = &job->spares.aspaces[--job->spares.aspace_count];
+
+            aspace = spare->aspace;
+            *guest_socket = spare->guest_socket;
+        }
     }
     return aspace ? aspace : make_aspace(job, guest_socket);
 }
@@ -56,51 +61,81 @@ bool spares_take_process(struct host_job *job, struct host_process **process,
     }
 }
 
-static void refill_aspace(struct host_job *job) {
-    struct host_aspace *aspace;
-    int guest_socket;
+/* True: one was made, and there may be more to make. */
+static bool refill_aspace(struct host_job *job) {
+    struct spare_aspace spare;
     {
         LOCK_GUARD(&job->lock);
-        if (!job->spares.aspace_wanted || job->spares.aspace) {
-            return;
+        if (!job->spares.aspace_wanted || job->spares.aspace_count == SPARE_ASPACES) {
+            return false;
         }
     }
-    aspace = make_aspace(job, &guest_socket);
-    if (IS_ERR(aspace)) {
-        return; /* whoever needs one finds out for himself */
+    spare.aspace = make_aspace(job, &spare.guest_socket);
+    if (IS_ERR(spare.aspace)) {
+        return false; /* whoever needs one finds out for himself */
     }
-    host_aspace_touch(aspace);
+    host_aspace_touch(spare.aspace);
     LOCK_GUARD(&job->lock);
-    job->spares.aspace = aspace;
-    job->spares.guest_socket = guest_socket;
+    job->spares.aspaces[job->spares.aspace_count++] = spare;
+    return true;
 }
 
-static void refill_processes(struct host_job *job) {
+static bool refill_process(struct host_job *job) {
     struct spare_process spare;
     {
         LOCK_GUARD(&job->lock);
         if (!job->spares.process_wanted || job->spares.process_count == SPARE_PROCESSES) {
-            return;
+            return false;
         }
     }
     if (host_process_make(job, &spare.process, &spare.aspace, &spare.thread)) {
-        return;
+        return false;
     }
     if (host_thread_ensure_started(spare.thread)) {
         host_thread_put(spare.thread);
         host_aspace_put(spare.aspace);
         host_process_put(spare.process);
-        return;
+        return false;
     }
     LOCK_GUARD(&job->lock);
     job->spares.processes[job->spares.process_count++] = spare;
+    return true;
+}
+
+static void *spares_main(void *arg) {
+    struct host_job *job = arg;
+
+    /* Who does not see this yet has come before the look that follows. */
+    atomic_store(&job->spares.waiter, waiter_current());
+    for (;;) {
+        bool more = true;
+
+        while (more) {
+            more = refill_process(job);
+            more = refill_aspace(job) || more;
+        }
+        (void)!wait_sleep_uninterruptible(WAIT_FOREVER);
+    }
+    return NULL;
+}
+
+static bool wanted(struct host_job *job) {
+    LOCK_GUARD(&job->lock);
+
+    return (job->spares.aspace_wanted && job->spares.aspace_count < SPARE_ASPACES) ||
+           (job->spares.process_wanted && job->spares.process_count < SPARE_PROCESSES);
 }
 
 void host_job_refill(struct host_job *job) {
-    if (job->mock || atomic_exchange(&job->spares.refilling, true)) {
+    struct waiter *waiter;
+
+    if (job->mock || !wanted(job)) {
         return;
     }
-    refill_processes(job);
-    refill_aspace(job);
-    atomic_store(&job->spares.refilling, false);
+    waiter = atomic_load(&job->spares.waiter);
+    if (waiter) {
+        waiter_wake(waiter);
+    } else if (!atomic_exchange(&job->spares.started, true) && host_job_thread(spares_main, job)) {
+        atomic_store(&job->spares.started, false); /* without spares it goes slower */
+    }
 }

@@ -49,7 +49,8 @@ void hand_over(struct stub_thread *thread, uint32_t event) {
         thread->announces = 0;
         host_call(SYS_write, thread->control_fd, &event, 1, 0);
     }
-    if (__atomic_load_n(&slot->kernel_sleeps, __ATOMIC_SEQ_CST)) {
+    /* It may have answered meanwhile, and sleep for the next event. */
+    if (!has_turn(slot) && __atomic_load_n(&slot->kernel_sleeps, __ATOMIC_SEQ_CST)) {
         host_call(SYS_futex, &slot->turn, FUTEX_WAKE, 1, 0);
     }
     if (has_turn(slot) || (spin && watch(slot, spin))) {

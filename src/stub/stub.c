@@ -402,7 +402,10 @@ int stub_fast(struct fast_frame *frame) {
     uint32_t number = (uint32_t)frame->rax;
     int64_t result;
 
-    if (local_call(thread, number, frame->args[0], &result)) {
+    if (note_call(thread, number, frame->args[0], frame->args[1])) {
+        count_answer(thread->slot, number, 1);
+        result = 0;
+    } else if (local_call(thread, number, frame->args[0], &result)) {
         count_answer(thread->slot, number, 1);
     } else if (direct_call(thread, (int32_t)number, frame->args, &result)) {
         count_answer(thread->slot, number, 1);
@@ -471,7 +474,12 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
         return;
     }
     if (signo == SIGSYS_NR) {
-        if (info->arch != ARCH_X86_64 || new_site(thread, rip)) {
+        if (info->arch == ARCH_X86_64 &&
+            note_call(thread, number, context->gregs[REG_RDI], context->gregs[REG_RSI])) {
+            context->gregs[REG_RAX] = 0;
+            count_answer(slot, number, 0);
+            event = SLOT_EVENT_KICK;
+        } else if (info->arch != ARCH_X86_64 || new_site(thread, rip)) {
             event = SLOT_EVENT_SYSCALL;
         } else if (local_call(thread, number, context->gregs[REG_RDI],
                               (int64_t *)&context->gregs[REG_RAX])) {

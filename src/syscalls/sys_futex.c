@@ -120,15 +120,15 @@ int64_t sys_set_robust_list(struct task *current, struct user_address head, size
     if (len != ROBUST_LIST_SIZE) {
         return -EINVAL;
     }
-    /* exit.c walks it. */
-    current->robust_list = head;
-    current->robust_list_size = len;
+    /* exit.c walks it. Mostly the stub notes it by itself (stub/local.c). */
+    host_thread_set_robust_list(current->thread, head.value);
     return 0;
 }
 
 int64_t sys_get_robust_list(struct task *current, pid_t pid, struct user_address head_ptr,
                             struct user_address len_ptr) {
     struct task *target CLEANUP(task_put) = NULL;
+    uint64_t head = 0;
     int result;
 
     target = pid == 0 ? task_get(current) : kernel_get_task(current->thread_group->kernel, pid);
@@ -138,6 +138,11 @@ int64_t sys_get_robust_list(struct task *current, pid_t pid, struct user_address
     if (!task_may_access(current, target)) {
         return -EPERM;
     }
+    {
+        LOCK_GUARD(&target->lock);
+
+        head = target->thread ? host_thread_robust_list(target->thread) : 0;
+    }
     result = put_user(current->thread, (uint64_t)ROBUST_LIST_SIZE, len_ptr);
-    return result < 0 ? result : put_user(current->thread, target->robust_list.value, head_ptr);
+    return result < 0 ? result : put_user(current->thread, head, head_ptr);
 }

@@ -76,11 +76,11 @@ struct robust_head {
 };
 
 static void walk_robust_list(struct task *current) {
-    struct user_address head_address = current->robust_list;
+    struct user_address head_address = user_address(host_thread_robust_list(current->thread));
     struct robust_head head;
     uint64_t entry, pending;
 
-    current->robust_list = user_address(0);
+    host_thread_set_robust_list(current->thread, 0);
     if (user_address_is_null(head_address) || get_user(current->thread, head, head_address)) {
         return;
     }

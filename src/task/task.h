@@ -227,8 +227,6 @@ struct task {
 
     /* own kernel thread only */
     struct user_address set_child_tid, clear_child_tid;
-    struct user_address robust_list;
-    uint64_t robust_list_size;
     struct {
         uint64_t address;
         uint32_t size, signature;
