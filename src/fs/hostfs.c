@@ -37,6 +37,7 @@ struct host_handle *host_handle_new(int fd) {
     }
     ref_init(&handle->ref);
     handle->fd = fd;
+    handle->unseen = false;
     return handle;
 }
 
@@ -47,7 +48,11 @@ struct host_handle *host_handle_get(struct host_handle *handle) {
 
 void host_handle_put(struct host_handle *handle) {
     if (ref_put(&handle->ref)) {
-        (void)host_close(handle->fd);
+        if (handle->unseen) {
+            host_close_later(handle->fd);
+        } else {
+            (void)host_close(handle->fd);
+        }
         free(handle);
     }
 }

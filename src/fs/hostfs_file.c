@@ -169,6 +169,9 @@ static void hostfs_file_release(struct file *file) {
     lock_acquire(&inode->sb->lock);
     list_del(&host_file->link);
     lock_release(&inode->sb->lock);
+    if (!host_file->writable) {
+        host_file->handle->unseen = true;
+    }
     host_handle_put(host_file->handle);
     inode_put(inode);
     free(host_file->buffer);

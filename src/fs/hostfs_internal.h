@@ -8,6 +8,7 @@
 struct host_handle {
     struct ref ref;
     int fd;
+    bool unseen; /* nobody can see when it is closed; set before the last reference goes */
 };
 
 struct hostfs_inode {

@@ -28,6 +28,27 @@ int host_close(int fd) {
     return 0;
 }
 
+static _Thread_local struct {
+    bool on; /* this thread comes by again */
+    size_t count;
+    int fds[8];
+} closing;
+
+void host_close_later(int fd) {
+    if (closing.on && closing.count < ARRAY_SIZE(closing.fds)) {
+        closing.fds[closing.count++] = fd;
+    } else {
+        (void)host_close(fd);
+    }
+}
+
+void host_close_queued(bool more) {
+    closing.on = more;
+    while (closing.count) {
+        (void)host_close(closing.fds[--closing.count]);
+    }
+}
+
 int host_fstat(int fd, struct stat *stat) {
     struct statx found;
 

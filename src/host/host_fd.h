@@ -15,6 +15,11 @@
 struct statfs;
 
 int host_close(int fd);
+/* The same, for a descriptor whose end nobody can see: a kernel thread does it when it has let its
+ * guest go on. */
+void host_close_later(int fd);
+/* A kernel thread: closes what was put off, and may put off more (`more`). */
+void host_close_queued(bool more);
 static inline void host_fd_cleanup(int *fd) {
     if (*fd >= 0) {
         (void)host_close(*fd);

@@ -186,6 +186,7 @@ int host_thread_hand_over(struct host_thread *thread, enum slot_command command)
     atomic_store_explicit(&thread->in_user, !sleeps, memory_order_relaxed);
     thread->slot->command = command;
     result = turn_give(thread);
+    host_close_queued(!thread->mock);
     if (result == 0 && command != SLOT_EXIT_THREAD) {
         result = turn_await(thread);
     }

@@ -105,6 +105,7 @@ static void set_seat(uint32_t core) {
 }
 
 void pairing_sleeps(struct waiter *waiter) {
+    host_close_queued(true);
     if (seat.core) {
         spread_stop(SPREAD_SLOW);
         atomic_store_explicit(&waiter->woken_from, 0, memory_order_relaxed);
@@ -151,6 +152,7 @@ void pairing_woke(struct waiter *waiter) {
 }
 
 void wait_thread_ends(void) {
+    host_close_queued(false);
     spread_stop(SPREAD_SLOW);
     set_seat(0);
 }

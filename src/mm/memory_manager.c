@@ -226,6 +226,14 @@ void *memory_manager_program(struct memory_manager *mm) {
     return mm->program ? mm->program_ops->get(mm->program) : NULL;
 }
 
+bool memory_is_writable(struct memory_manager *mm, uint64_t address, size_t size) {
+    LOCK_GUARD(&mm->lock);
+    const struct mapping *row = tree_find(&mm->tree, address);
+
+    return row && size <= row->end - address && !row->object && (row->prot & PROT_WRITE) &&
+           !(row->flags & MAP_SHARED) && !memory_manager_is_shared(mm);
+}
+
 bool memory_manager_fresh(struct memory_manager *mm) {
     LOCK_GUARD(&mm->lock);
     for (size_t i = 0; i < mm->tree.count; i++) {

@@ -246,6 +246,10 @@ struct memory_totals {
 };
 void memory_manager_totals(struct memory_manager *mm, struct memory_totals *totals);
 
+/* Private memory without a file that may be written now, and no other task can change that: so that
+ * answer_to_user() will succeed. */
+bool memory_is_writable(struct memory_manager *mm, uint64_t address, size_t size);
+
 /* ---- usercopy.c: the only way to a guest's memory ---- */
 
 /* 0 or -EFAULT; all or nothing from the caller's point of view (a prefix may have been copied). */
@@ -281,6 +285,7 @@ struct user_buffer {
     struct user_iovec single;
     size_t index; /* where the next copy goes on */
     size_t offset;
+    bool answers; /* it will be copied to, and surely can be: by answer_to_user() */
 };
 int MUST_CHECK user_buffer_import(struct host_thread *thread, struct user_buffer *buffer,
                                   struct user_address vec, size_t count);

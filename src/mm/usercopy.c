@@ -253,6 +253,15 @@ ssize_t user_buffer_read(struct host_thread *thread, struct user_buffer *from, v
 
 ssize_t user_buffer_write(struct host_thread *thread, struct user_buffer *to, const void *from,
                           size_t size) {
+    if (to->answers && size && size <= to->total) {
+        struct user_address at = user_address(to->vec->base + to->offset);
+
+        to->answers = false;
+        if (answer_to_user(thread, at, from, size) == 0) {
+            user_buffer_skip(to, size);
+            return (ssize_t)size;
+        }
+    }
     /* Only read: the cast is for the shared loop. */
     return buffer_copy(thread, to, (char *)(uintptr_t)from, size, true);
 }

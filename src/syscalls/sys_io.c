@@ -284,6 +284,8 @@ static int64_t transfer_single(struct task *current, int fd, struct user_address
         return -EINVAL;
     }
     user_buffer_single(&buffer, base, MIN(size, MAX_RW_COUNT));
+    buffer.answers =
+        !write && size <= SLOT_BOUNCE_SIZE && memory_is_writable(current->mm, base.value, size);
     return transfer(current, fd, &buffer, pos, write);
 }
 

@@ -319,7 +319,9 @@ static int64_t do_getdents(struct task *current, int fd, struct user_address dir
     if (!out.used) {
         return out.full ? -EINVAL : 0;
     }
-    error = copy_to_user(current->thread, dirp, out.bytes, out.used);
+    error = memory_is_writable(current->mm, dirp.value, out.used)
+                ? answer_to_user(current->thread, dirp, out.bytes, out.used)
+                : copy_to_user(current->thread, dirp, out.bytes, out.used);
     if (error) {
         /* Nothing arrived, so nothing was read. */
         if (before >= 0) {
