@@ -50,6 +50,8 @@ struct stub_header {
     uint64_t fast;     /* where patched calls enter, from a trampoline (mm/memory_patch.c) */
 };
 
+#define STUB_SITES 16
+
 /* At the base of a thread's stub stack; private to the guest process. %gs points to it where the
  * processor has FSGSBASE and the guest does not use %gs itself; the first three are for the
  * assembly. */
@@ -69,8 +71,8 @@ struct stub_thread {
     uint32_t inherits_gs; /* a new thread: its parent's %gs is the guest's own */
     uint32_t announces;   /* a new process: its first report goes with a byte to control_fd */
     uint32_t kernel_pid;  /* the parent that new processes must ask to die with; 0: need not */
-    uint64_t
-        sites[16]; /* by hash: sites whose calls the kernel has seen, and patched if it could */
+    uint64_t sites[STUB_SITES]; /* by hash: sites whose calls the kernel has seen, and may patch */
+    uint32_t site_calls[STUB_SITES];
     uint64_t unmap[4][2]; /* the zygote's first act: what to unmap (start, size) */
 };
 

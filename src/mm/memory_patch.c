@@ -252,19 +252,23 @@ static bool patch_with_token(struct memory_manager *mm, struct host_thread *thre
     return false;
 }
 
+/* A patch costs as much as some fifty calls that trap: a short program makes fewer at one site. */
+#define PATCH_AFTER 8
+
 bool memory_patch_call(struct memory_manager *mm, struct host_thread *thread,
                        const struct user_regs *regs, bool at_once) {
     struct patch_set *set = &mm->patches;
     uint64_t site = regs->rip - SYSCALL_SIZE;
     uint64_t *seen = &set->seen[(site ^ site >> 8) % PATCH_SEEN];
     uint64_t before = __atomic_load_n(seen, __ATOMIC_RELAXED);
+    uint64_t count = before % PATCH_COUNT == site ? before / PATCH_COUNT + 1 : 1;
     bool patched, possible;
 
     if (before == (site | PATCH_REJECTED) || __atomic_load_n(&set->off, __ATOMIC_RELAXED)) {
         return false;
     }
-    if (before != site && !at_once) {
-        __atomic_store_n(seen, site, __ATOMIC_RELAXED);
+    if (count < PATCH_AFTER && !at_once) {
+        __atomic_store_n(seen, site | count * PATCH_COUNT, __ATOMIC_RELAXED);
         return false;
     }
     if (memory_change_begin(mm)) {

@@ -86,6 +86,7 @@ struct memory_deferred {
 /* Patched call sites (memory_patch.c). */
 #define PATCH_SEEN     256
 #define PATCH_REJECTED (1ull << 63) /* in patch_set.seen */
+#define PATCH_COUNT    (1ull << 56) /* there: the site has called once */
 #define PATCH_AREA     0x10000ul    /* holds every value of a displacement's second byte */
 #define PATCH_CELLS    ((int)(PATCH_AREA / PATCH_CELL))
 struct patch_area {
@@ -102,7 +103,7 @@ struct patch_set {             /* changed with the token and the lock held; read
     struct patch_area *areas;
     size_t area_count;
     uint64_t undone; /* how many were retired so far */
-    /* By hash, a hint, no lock: sites that have trapped once, and that cannot be patched. */
+    /* By hash, a hint, no lock: how often sites have trapped, and which cannot be patched. */
     uint64_t seen[PATCH_SEEN];
     bool off; /* atomic; never cleared */
 };

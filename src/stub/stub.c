@@ -189,15 +189,19 @@ static int call_directly(struct stub_thread *thread, struct host_ucontext *conte
     return done;
 }
 
-/* Has this site not trapped here before? Then the kernel is to see it, which may patch it. */
+/* Has this site not trapped here before, or often by now? Then the kernel is to see it, which may
+ * patch it. */
 static int new_site(struct stub_thread *thread, uint64_t rip) {
-    uint64_t *known = &thread->sites[(rip ^ rip >> 8) % 16];
+    uint32_t index = (rip ^ rip >> 8) % STUB_SITES;
 
-    if (!(thread->public->flags & SLOT_PUBLIC_PATCH) || *known == rip) {
+    if (!(thread->public->flags & SLOT_PUBLIC_PATCH)) {
         return 0;
     }
-    *known = rip;
-    return 1;
+    if (thread->sites[index] != rip) {
+        thread->sites[index] = rip;
+        thread->site_calls[index] = 0;
+    }
+    return thread->site_calls[index]++ % 16 == 0;
 }
 
 /* Calls after which the guest goes on with other registers than it came with, or in another thread

@@ -283,17 +283,10 @@ static void handle_fault(struct task *current, const struct host_event *event) {
     signal_force(current, &info);
 }
 
-/* Calls that the stub answers by itself, when it may: local.c, direct.c, direct_futex.c. */
-static bool stub_answers(long number) {
+/* Calls that the stub can always answer by itself: a site that makes one is worth a patch at once.
+ */
+static bool stub_knows(long number) {
     switch (number) {
-    case SYS_read:
-    case SYS_write:
-    case SYS_pread64:
-    case SYS_pwrite64:
-    case SYS_readv:
-    case SYS_writev:
-    case SYS_lseek:
-    case SYS_futex:
     case SYS_getpid:
     case SYS_gettid:
     case SYS_getppid:
@@ -307,6 +300,23 @@ static bool stub_answers(long number) {
         return true;
     default:
         return false;
+    }
+}
+
+/* Calls that the stub answers by itself, when it may: local.c, direct.c, direct_futex.c. */
+static bool stub_answers(long number) {
+    switch (number) {
+    case SYS_read:
+    case SYS_write:
+    case SYS_pread64:
+    case SYS_pwrite64:
+    case SYS_readv:
+    case SYS_writev:
+    case SYS_lseek:
+    case SYS_futex:
+        return true;
+    default:
+        return stub_knows(number);
     }
 }
 
@@ -338,7 +348,7 @@ static bool patch_site(struct task *current) {
     }
     /* The calls of class K may be left to the resume (memory_deferred.c), which must change no
      * register but rax: they take the fault once. */
-    return memory_patch_call(current->mm, current->thread, regs, stub_answers(number)) &&
+    return memory_patch_call(current->mm, current->thread, regs, stub_knows(number)) &&
            stub_answers(number);
 }
 
