@@ -13,7 +13,8 @@
 
 /* pipe2(2). A guest pipe is a host pipe whose ends the kernel holds (and will donate, design §6).
  */
-int MUST_CHECK pipe_new(int flags, struct file **read_end, struct file **write_end);
+int MUST_CHECK pipe_new(int flags, uid_t uid, gid_t gid, struct file **read_end,
+                        struct file **write_end);
 /* open(2) of a FIFO: fifo(7); installed as file_ops of S_IFIFO inodes by the VFS. */
 extern const struct file_ops fifo_file_ops;
 /* Registers what opening an S_IFIFO inode means; once at start. */

@@ -595,7 +595,7 @@ static void pipefs_make(void) {
     pipefs = super_block_new(&pipefs_type, NULL);
 }
 
-int pipe_new(int flags, struct file **read_end, struct file **write_end) {
+int pipe_new(int flags, uid_t uid, gid_t gid, struct file **read_end, struct file **write_end) {
     struct inode *inode CLEANUP(inode_put) = NULL;
     struct dentry *dentry CLEANUP(dentry_put) = NULL;
     struct credentials *creds CLEANUP(credentials_put) = files_creds();
@@ -614,6 +614,8 @@ int pipe_new(int flags, struct file **read_end, struct file **write_end) {
         return (int)PTR_ERR(fresh);
     }
     inode = fresh;
+    inode->uid = uid;
+    inode->gid = gid;
     snprintf(name, sizeof(name), "pipe:[%lu]", (unsigned long)ino);
     dentry = dentry_new_anonymous(inode, name);
     if (!dentry) {

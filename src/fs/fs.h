@@ -75,6 +75,9 @@ struct inode {
     ino_t ino;
     mode_t type; /* S_IFMT bits; immutable */
     dev_t rdev;  /* devices; immutable */
+    uid_t
+        uid; /* these two where ops has no getattr: who made it; set before anybody else sees it */
+    gid_t gid;
     const struct inode_ops *ops;
     const struct file_ops *file_ops; /* of files opened on it, unless ops->open replaces them */
     void *private;                   /* the file system's */

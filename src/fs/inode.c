@@ -92,10 +92,12 @@ int inode_getattr(struct inode *inode, struct kstat *stat) {
     if (inode->ops && inode->ops->getattr) {
         return inode->ops->getattr(inode, stat);
     }
-    /* Pipes, sockets, anonymous files: nobody keeps attributes for them. */
+    /* Pipes, sockets, anonymous files: their attributes do not change. */
     stat->dev = inode->sb->dev;
     stat->ino = inode->ino;
-    stat->mode = inode->type | 0600;
+    stat->mode = inode->type | (inode->type == S_IFSOCK ? 0777 : 0600);
+    stat->uid = inode->uid;
+    stat->gid = inode->gid;
     stat->nlink = 1;
     stat->rdev = inode->rdev;
     stat->blksize = PAGE_SIZE;

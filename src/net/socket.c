@@ -277,6 +277,8 @@ int sock_file_new(struct sock *sock, int flags, struct file **file) {
                                O_RDWR | (flags & SOCK_NONBLOCK), file);
     if (!error) {
         (*file)->inode->ino = ino; /* nobody else knows it yet */
+        (*file)->inode->uid = sock->owner.uid;
+        (*file)->inode->gid = sock->owner.gid;
         sock->file = *file;
     }
     return error;

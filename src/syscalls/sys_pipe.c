@@ -13,6 +13,7 @@
 #define SPLICE_CHUNK 65536
 
 int64_t sys_pipe2(struct task *current, struct user_address pipefd, int flags) {
+    struct credentials *creds CLEANUP(credentials_put) = NULL;
     struct file *read_end, *write_end;
     int fds[2];
     int error;
@@ -21,7 +22,8 @@ int64_t sys_pipe2(struct task *current, struct user_address pipefd, int flags) {
         return unsupported_flags("pipe2", (uint64_t)flags, O_CLOEXEC | O_NONBLOCK | O_DIRECT,
                                  EINVAL);
     }
-    error = pipe_new(flags & ~O_CLOEXEC, &read_end, &write_end);
+    creds = task_creds(current);
+    error = pipe_new(flags & ~O_CLOEXEC, creds->fsuid, creds->fsgid, &read_end, &write_end);
     if (error) {
         return error;
     }

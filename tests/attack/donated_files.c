@@ -1,6 +1,6 @@
 /*
  * timeout: 120
- * run-args: --bind .:/srv
+ * run-args: --bind .:/srv --user 0
  *
  * Descriptors that the guest reads and writes by itself (class D), in the hands of a guest that
  * does not keep to the rules: it reads, writes, seeks and closes every host number by the stub's

@@ -1,6 +1,6 @@
 /*
  * timeout: 60
- * run-args: --bind .:/srv
+ * run-args: --bind .:/srv --user 0
  *
  * Races against the path walk: names change between a directory, a symlink that points out of the
  * root and nothing, while other threads open through them. Inside a chroot whose way out is barred

@@ -1,5 +1,6 @@
 /*
  * timeout: 120
+ * run-args: --user 0
  *
  * /proc, /sys and /dev against a hostile reader: offsets, sizes and positions from nowhere, writes
  * into everything, processes that end and exec while they are read, the memory of others and of the

@@ -4,11 +4,14 @@
  */
 #include "guest_test.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -171,6 +174,50 @@ TEST(fs_ids) {
         CHECK_EQ(setfsuid(0), 1000);
         CHECK_EQ(setfsuid((uid_t)-1), 1000); /* was not allowed */
     });
+}
+
+/* Who makes a pipe or a socket owns it, and so may open the pipe again by its name. */
+static void check_owner_of_pipes(uid_t uid, gid_t gid) {
+    int p[2], s[2];
+    char name[32], c;
+    struct stat st;
+    CHECK_OK(pipe(p));
+    CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+    CHECK_OK(fstat(p[0], &st));
+    CHECK_EQ(st.st_mode, S_IFIFO | 0600);
+    CHECK_EQ(st.st_uid, uid);
+    CHECK_EQ(st.st_gid, gid);
+    CHECK_OK(fstat(s[0], &st));
+    CHECK_EQ(st.st_mode, S_IFSOCK | 0777);
+    CHECK_EQ(st.st_uid, uid);
+    CHECK_EQ(st.st_gid, gid);
+    CHECK_EQ(write(p[1], "x", 1), 1);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", p[0]);
+    int again = open(name, O_RDONLY);
+    CHECK_OK(again);
+    CHECK_EQ(read(again, &c, 1), 1);
+    close(again);
+    for (int i = 0; i < 2; i++) {
+        close(p[i]);
+        close(s[i]);
+    }
+}
+
+TEST(pipes_have_an_owner) {
+    int root_s[2];
+    check_owner_of_pipes(geteuid(), getegid());
+    CHECK_OK(pipe(root_s));
+    AS_ROOT({
+        char name[32];
+        CHECK_OK(setresgid(5, 5, 5));
+        CHECK_OK(setresuid(1000, 1000, 1000));
+        CHECK_OK(prctl(PR_SET_DUMPABLE, 1));
+        check_owner_of_pipes(1000, 5);
+        snprintf(name, sizeof name, "/proc/self/fd/%d", root_s[0]);
+        CHECK_ERR(open(name, O_RDONLY | O_NONBLOCK), EACCES);
+    });
+    close(root_s[0]);
+    close(root_s[1]);
 }
 
 TEST(keepcaps) {

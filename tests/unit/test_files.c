@@ -21,7 +21,7 @@ static void test_pipe(void **state) {
     struct file *r, *w;
     char buffer[16];
 
-    assert_int_equal(pipe_new(O_NONBLOCK, &r, &w), 0);
+    assert_int_equal(pipe_new(O_NONBLOCK, 0, 0, &r, &w), 0);
     assert_int_equal(file_read(r, buffer, 16), -EAGAIN);
     assert_int_equal(file_write(w, "hello", 5), 5);
     assert_int_equal(file_poll(r, NULL) & EPOLLIN, EPOLLIN);
@@ -34,7 +34,7 @@ static void test_pipe(void **state) {
     assert_int_equal(file_poll(r, NULL) & EPOLLHUP, EPOLLHUP);
     assert_int_equal(file_read(r, buffer, 16), 0);
     file_put(r);
-    assert_int_equal(pipe_new(0, &r, &w), 0);
+    assert_int_equal(pipe_new(0, 0, 0, &r, &w), 0);
     file_put(r);
     assert_int_equal(file_poll(w, NULL) & EPOLLERR, EPOLLERR);
     assert_int_equal(file_write(w, "x", 1), -EPIPE);
@@ -63,7 +63,7 @@ static void test_pipe_between_threads(void **state) {
     size_t total = 0;
     ssize_t n;
 
-    assert_int_equal(pipe_new(0, &r, &w), 0);
+    assert_int_equal(pipe_new(0, 0, 0, &r, &w), 0);
     assert_int_equal(pthread_create(&thread, NULL, pipe_writer, w), 0);
     while ((n = file_read(r, buffer, sizeof(buffer))) > 0) {
         for (ssize_t i = 0; i < n; i++) {
@@ -84,7 +84,7 @@ static void test_interrupted_read(void **state) {
     struct file *r, *w;
     char c;
 
-    assert_int_equal(pipe_new(0, &r, &w), 0);
+    assert_int_equal(pipe_new(0, 0, 0, &r, &w), 0);
     waiter_interrupt(waiter_current());
     assert_int_equal(file_read(r, &c, 1), -ERESTARTSYS);
     waiter_clear_interrupt(waiter_current());
@@ -322,7 +322,7 @@ static void test_poll_files(void **state) {
     struct file *r, *w;
     struct pollfd fds[3];
 
-    assert_int_equal(pipe_new(0, &r, &w), 0);
+    assert_int_equal(pipe_new(0, 0, 0, &r, &w), 0);
     assert_int_equal(fd_table_install(files, r, 0, 100, false), 0);
     assert_int_equal(fd_table_install(files, w, 0, 100, false), 1);
     fds[0] = (struct pollfd){.fd = 0, .events = POLLIN};
