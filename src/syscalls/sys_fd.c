@@ -204,7 +204,7 @@ static bool allowed_on_path(int command) {
 }
 
 int64_t sys_fcntl(struct task *current, int fd, int cmd, unsigned long arg) {
-    struct file *file CLEANUP(file_put) = fd_table_get(current->files, fd);
+    struct file *file CLEANUP(file_put) = task_call_file(current, fd);
     struct user_address pointer = user_address(arg);
 
     if (!file || ((file->mode & FMODE_PATH) && !allowed_on_path(cmd))) {
@@ -306,7 +306,7 @@ int64_t sys_flock(struct task *current, int fd, int operation) {
     if (kind != LOCK_SH && kind != LOCK_EX && kind != LOCK_UN) {
         return -EINVAL; /* before the descriptor is looked at, as Linux */
     }
-    file = fd_table_get(current->files, fd);
+    file = task_call_file(current, fd);
     return !file || (file->mode & FMODE_PATH) ? -EBADF : file_flock(file, operation);
 }
 

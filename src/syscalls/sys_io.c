@@ -225,7 +225,7 @@ static int64_t do_write(struct task *current, struct file *file, struct user_buf
 
 /* The descriptor's file if it is open for `mode`; owned, or NULL (EBADF). */
 static struct file *get_file(struct task *current, int fd, mode_t mode) {
-    struct file *file = fd_table_get(current->files, fd);
+    struct file *file = task_call_file(current, fd);
 
     if (file && !(file->mode & mode)) {
         file_put(STEAL(file));

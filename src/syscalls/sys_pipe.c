@@ -154,8 +154,8 @@ int64_t sys_splice(struct task *current, int fd_in, struct user_address off_in, 
     if (flags & ~SPLICE_FLAGS) {
         return unsupported_flags("splice", flags, SPLICE_FLAGS, EINVAL);
     }
-    in = fd_table_get(current->files, fd_in);
-    out = fd_table_get(current->files, fd_out);
+    in = task_call_file(current, fd_in);
+    out = task_call_file(current, fd_out);
     if (!in || !out || !(in->mode & FMODE_READ) || !(out->mode & FMODE_WRITE)) {
         return -EBADF;
     }
@@ -209,8 +209,8 @@ int64_t sys_tee(struct task *current, int fd_in, int fd_out, size_t len, unsigne
     if (len == 0) {
         return 0;
     }
-    in = fd_table_get(current->files, fd_in);
-    out = fd_table_get(current->files, fd_out);
+    in = task_call_file(current, fd_in);
+    out = task_call_file(current, fd_out);
     if (!in || !out || !(in->mode & FMODE_READ) || !(out->mode & FMODE_WRITE)) {
         return -EBADF;
     }
@@ -254,7 +254,7 @@ int64_t sys_vmsplice(struct task *current, int fd, struct user_address iov, unsi
     if (flags & ~SPLICE_FLAGS) {
         return unsupported_flags("vmsplice", flags, SPLICE_FLAGS, EINVAL);
     }
-    file = fd_table_get(current->files, fd);
+    file = task_call_file(current, fd);
     if (!file || !file_is_pipe(file)) {
         return -EBADF;
     }

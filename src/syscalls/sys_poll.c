@@ -344,7 +344,7 @@ static int64_t do_epoll_wait(struct task *current, int epfd, struct user_address
     if (maxevents <= 0 || maxevents > INT32_MAX / (int)sizeof(struct epoll_event)) {
         return -EINVAL;
     }
-    epoll = fd_table_get(current->files, epfd);
+    epoll = task_call_file(current, epfd);
     if (!epoll) {
         return -EBADF;
     }

@@ -29,7 +29,7 @@ struct user_cmsghdr {
 #define CMSG_STEP(size) ALIGN_UP((size), (uint64_t)8)
 
 static struct file *get_socket(struct task *current, int fd, int *error) {
-    struct file *file = fd_table_get(current->files, fd);
+    struct file *file = task_call_file(current, fd);
 
     *error = 0;
     if (!file || (file->mode & FMODE_PATH)) {

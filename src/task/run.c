@@ -148,6 +148,7 @@ bool task_user_boundary(struct task *current, int64_t *restart) {
         case SIGNAL_EXIT:
             return false;
         case SIGNAL_STOP:
+            task_call_files_put(current); /* this restart is one of Linux's too */
             signal_stop_wait(current);
             continue;
         case SIGNAL_HANDLER:
@@ -179,7 +180,7 @@ static void settle_memory(struct task *current, int outcome) {
 }
 
 /* Makes the call that the registers hold. False: the task must end. */
-bool task_handle_call(struct task *current) {
+static bool make_call(struct task *current) {
     struct user_regs *regs = host_thread_regs(current->thread);
     int64_t restart = 0;
 
@@ -231,6 +232,13 @@ bool task_handle_call(struct task *current) {
         current->call.restarting = true;
     } while (restart);
     return true;
+}
+
+bool task_handle_call(struct task *current) {
+    bool goes_on = make_call(current);
+
+    task_call_files_put(current);
+    return goes_on;
 }
 
 static void task_memory_limits(struct task *current, struct memory_limits *limits) {

@@ -528,6 +528,33 @@ deadline_ns task_call_deadline(struct task *current, int64_t timeout_ns) {
     return current->call.deadline;
 }
 
+struct file *task_call_file(struct task *current, int fd) {
+    struct file *file;
+
+    for (size_t i = 0; i < TASK_CALL_FILES && current->call.files[i].file; i++) {
+        if (current->call.files[i].fd == fd) {
+            return file_get(current->call.files[i].file);
+        }
+    }
+    file = fd_table_get(current->files, fd);
+    if (file && fd_table_shared(current->files)) {
+        for (size_t i = 0; i < TASK_CALL_FILES; i++) {
+            if (!current->call.files[i].file) {
+                current->call.files[i].fd = fd;
+                current->call.files[i].file = file_get(file);
+                break;
+            }
+        }
+    }
+    return file;
+}
+
+void task_call_files_put(struct task *current) {
+    for (size_t i = 0; i < TASK_CALL_FILES && current->call.files[i].file; i++) {
+        file_put(STEAL(current->call.files[i].file));
+    }
+}
+
 /* kill(2): the sender's real or effective uid is the target's real or saved one, or CAP_KILL; for
  * SIGCONT the same session is enough. */
 bool task_may_signal(struct task *current, struct task *target, int signal) {

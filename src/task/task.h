@@ -192,7 +192,8 @@ struct host_process *thread_group_process(struct thread_group *group);
 #define TASK_COMM_SIZE      16
 #define TASK_TIMER_SLACK_NS 50000
 /* task->call.number after rt_sigreturn: no number that a guest can give. */
-#define TASK_CALL_DONE LONG_MIN
+#define TASK_CALL_FILES 2
+#define TASK_CALL_DONE  LONG_MIN
 
 /* What a task is doing, for /proc/PID/stat. */
 enum task_state {
@@ -248,6 +249,11 @@ struct task {
                                  0: not yet computed */
         size_t done; /* bytes that earlier attempts of a transfer moved: task_call_progress */
         bool restarting;
+        /* What its descriptors meant when it was made first: task_call_file(); owned. */
+        struct {
+            int fd;
+            struct file *file;
+        } files[TASK_CALL_FILES];
     } call;
 
     /* guarded by thread_group->signal_lock */
@@ -343,6 +349,10 @@ bool task_may_access(struct task *current, struct task *target);
 /* Deadline of a call with a relative timeout in ns (< 0: forever): computed once, kept when the
  * call is restarted unseen. */
 deadline_ns task_call_deadline(struct task *current, int64_t timeout_ns);
+/* fd_table_get() for calls that may block: another thread may close the descriptor, and use its
+ * number for something else, while the call is restarted unseen. It goes on with the same file. */
+struct file *task_call_file(struct task *current, int fd);
+void task_call_files_put(struct task *current);
 /*
  * For calls that block until all of their bytes have gone (write(2) and send(2) on pipes, stream
  * sockets): an attempt that skipped call.done bytes of `wanted` in all returned `result`. Gives

@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/select.h>
 #include <sys/time.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "guest_test.h"
@@ -497,13 +498,13 @@ static void *read_one(void *arg) {
 }
 
 /* A descriptor that is closed while another thread sleeps in a read of it: that read goes on. */
-TEST(closing_does_not_end_a_read) {
+static void close_amid_reads(int (*make)(int ends[2])) {
     for (int i = 0; i < 50; i++) {
         pthread_t thread;
         void *got;
         int other[2];
 
-        REQUIRE_OK(pipe(thread_ends));
+        REQUIRE_OK(make(thread_ends));
         warm_up(thread_ends);
         reader_tid = 0;
         REQUIRE_EQ(pthread_create(&thread, NULL, read_one, NULL), 0);
@@ -514,7 +515,7 @@ TEST(closing_does_not_end_a_read) {
             wait_until_thread_sleeps(getpid(), reader_tid);
             CHECK_OK(close(thread_ends[0]));
             /* Its number is soon somebody else's. */
-            REQUIRE_OK(pipe(other));
+            REQUIRE_OK(make(other));
             warm_up(other);
         }
         CHECK_EQ(write(thread_ends[1], "r", 1), 1);
@@ -528,6 +529,18 @@ TEST(closing_does_not_end_a_read) {
         }
         close(thread_ends[1]);
     }
+}
+
+static int make_sockets(int ends[2]) {
+    return socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+}
+
+TEST(closing_does_not_end_a_read) {
+    close_amid_reads(pipe);
+}
+
+TEST(closing_does_not_end_a_read_of_a_socket) {
+    close_amid_reads(make_sockets);
 }
 
 TEST_MAIN()
