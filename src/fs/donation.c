@@ -100,6 +100,23 @@ static void close_locked(struct donation *donation) {
     atomic_fetch_add(&table->closing_count, 1);
 }
 
+struct file *donation_file(struct fd_table *table, int number) {
+    struct donation *donation;
+    LOCK_GUARD(&donation_lock);
+
+    list_for_each_entry (donation, &table->closing, link) {
+        if (donation->number == number && donation->file) {
+            return file_get(donation->file);
+        }
+    }
+    for (int fd = 0; fd < table->given_size; fd++) {
+        if (table->given[fd] && table->given[fd]->number == number) {
+            return file_get(table->given[fd]->file);
+        }
+    }
+    return NULL;
+}
+
 void donation_closed_locked(struct fd_table *table, int fd) {
     LOCK_GUARD(&donation_lock);
 

@@ -668,6 +668,9 @@ void donation_revoke_inode(struct inode *inode, bool wait);
 void donation_flags_changed(struct file *file);
 /* For good. */
 void donation_forbid(struct inode *inode);
+/* The file that a process with this table uses by the host's `number`, though its descriptor may be
+ * closed by now: owned, or NULL. */
+struct file *donation_file(struct fd_table *table, int number);
 /* Somebody watches files by their path (inotify): none is donated until release. */
 void donation_hold(void);
 void donation_release(void);

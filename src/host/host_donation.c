@@ -148,7 +148,8 @@ static uint32_t *mark_of(const struct host_thread *thread) {
 
 /* One that is in the kernel will look at the table again before it uses anything. */
 static bool thread_uses(const struct host_thread *thread, int number, uint32_t *mark) {
-    if (thread->mock || atomic_load(&thread->dead) || !atomic_load(&thread->in_user)) {
+    if (thread->mock || atomic_load(&thread->dead) ||
+        (!atomic_load(&thread->in_user) && !atomic_load(&thread->holds))) {
         return false;
     }
     *mark = __atomic_load_n(mark_of(thread), __ATOMIC_SEQ_CST);
@@ -271,6 +272,24 @@ size_t host_process_closing(struct host_process *process, int *numbers, size_t r
         }
     }
     return count;
+}
+
+int host_thread_direct_held(const struct host_thread *thread) {
+    if (likely(!atomic_load_explicit(&thread->holds, memory_order_relaxed))) {
+        return 0;
+    }
+    uint32_t mark = __atomic_load_n(mark_of(thread), __ATOMIC_SEQ_CST) & ~SLOT_DIRECT_WAITED;
+
+    return mark - 1 <= SLOT_FD_NUMBER ? (int)mark - 1 : -EBADF;
+}
+
+void host_thread_direct_release(struct host_thread *thread) {
+    uint32_t mark = __atomic_exchange_n(mark_of(thread), 0, __ATOMIC_SEQ_CST);
+
+    atomic_store(&thread->holds, false);
+    if (mark & SLOT_DIRECT_WAITED) {
+        host_futex_wake((_Atomic uint32_t *)mark_of(thread), INT32_MAX);
+    }
 }
 
 uint64_t host_thread_direct_done(const struct host_thread *thread) {

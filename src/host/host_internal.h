@@ -77,6 +77,7 @@ struct host_thread {
     _Atomic uint32_t user_at; /* the core, plus one, where it is counted while its guest has the
                                  turn; 0: it has not, or the tick has given it up */
     _Atomic bool in_user, unpinned;
+    _Atomic bool holds; /* its mark stands though it is in the kernel: host_thread_direct_held() */
     _Atomic uint32_t turns; /* how often the guest was let run */
     uint32_t tick_turns;    /* event thread only */
     /* guarded by process->lock: what the stub has been told to close and may not have closed yet */

@@ -193,6 +193,11 @@ struct host_aspace *host_thread_aspace(const struct host_thread *thread); /* bor
 int MUST_CHECK host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *system);
 /* sched_setaffinity for the guest: remembered and honoured by the pairing. */
 
+/* The own kernel thread, after an event: the host's number of the descriptor that the thread's stub
+ * was using when the kick ended its call, which nobody closes until this is released. 0: none;
+ * -EBADF: what it says cannot be, to be released all the same. */
+int host_thread_direct_held(const struct host_thread *thread);
+void host_thread_direct_release(struct host_thread *thread);
 /* What the last event's call has brought along of the guest's memory: the string at `address` with
  * its NUL into `to`, its length; or the bytes there. -EAGAIN: look into the guest's memory. */
 ssize_t MUST_CHECK host_thread_path(struct host_thread *thread, uint64_t address, char *to,

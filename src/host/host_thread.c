@@ -190,7 +190,10 @@ int host_thread_hand_over(struct host_thread *thread, enum slot_command command)
     if (result == 0 && command != SLOT_EXIT_THREAD) {
         result = turn_await(thread);
     }
-    atomic_store_explicit(&thread->in_user, false, memory_order_relaxed);
+    if (unlikely(fetch32(&thread->slot->direct))) {
+        atomic_store(&thread->holds, true);
+    }
+    atomic_store_explicit(&thread->in_user, false, memory_order_release);
     pairing_leave(thread, sleeps);
     if (result || command == SLOT_EXIT_THREAD) {
         return result;

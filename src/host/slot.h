@@ -102,7 +102,9 @@ struct slot_public {
  *
  * Before the stub uses a host number it writes it into its slot (slot->direct) and looks at the
  * word again; the kernel changes the word and then looks at the slots of the table's users. So
- * either the stub sees the change, or the kernel knows that the number is in use.
+ * either the stub sees the change, or the kernel knows that the number is in use. A call that the
+ * reserved signal ended leaves the mark: the kernel goes on with the file that it stands for,
+ * whatever the guest's number means by then, and clears it.
  */
 struct slot_fd {
     uint64_t word;

@@ -99,6 +99,9 @@ int direct_call(struct stub_thread *thread, long number, const uint64_t args[6],
                     ? direct_blocking(thread, (uint64_t)number, changed)
                     : plain_call(number, changed[0], changed[1], changed[2], changed[3]);
     }
+    if (value == -EINTR_NR) {
+        return 0; /* the kernel goes on with what the mark says, and takes it away */
+    }
     mark = __atomic_exchange_n(&slot->direct, 0, __ATOMIC_SEQ_CST);
     if (mark & SLOT_DIRECT_WAITED) {
         plain_call(SYS_futex, (uint64_t)&slot->direct, FUTEX_WAKE, 0x7fffffff, 0);

@@ -65,6 +65,7 @@
 #define FUTEX_WAKE 1
 
 #define SIGTRAP_NR 5
+#define EINTR_NR   4
 #define EFAULT_NR  14
 #define SIGSYS_NR  31
 #define EFAULT_NR  14

@@ -410,10 +410,16 @@ static void run_guest(struct task *current) {
     for (;;) {
         bool deferred = host_thread_calls_deferred(current->thread), reported;
         struct host_event event;
-        int gone;
+        int gone, held;
 
         fd_table_before_resume(current->files, current->thread);
         gone = host_thread_resume(current->thread, &event);
+        if (unlikely((held = host_thread_direct_held(current->thread)) != 0)) {
+            if (!gone && event.kind == SLOT_EVENT_SYSCALL) {
+                task_call_file_direct(current, (int)host_thread_regs(current->thread)->rdi, held);
+            }
+            host_thread_direct_release(current->thread);
+        }
         reported = deferred && !gone && event.kind == SLOT_EVENT_CALLS;
         if (deferred) {
             settle_memory(current, gone ? -ESRCH : reported ? event.calls_result : 0);

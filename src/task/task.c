@@ -549,6 +549,11 @@ struct file *task_call_file(struct task *current, int fd) {
     return file;
 }
 
+void task_call_file_direct(struct task *current, int fd, int number) {
+    current->call.files[0].fd = fd;
+    current->call.files[0].file = number > 0 ? donation_file(current->files, number) : NULL;
+}
+
 void task_call_files_put(struct task *current) {
     for (size_t i = 0; i < TASK_CALL_FILES && current->call.files[i].file; i++) {
         file_put(STEAL(current->call.files[i].file));

@@ -352,6 +352,8 @@ deadline_ns task_call_deadline(struct task *current, int64_t timeout_ns);
 /* fd_table_get() for calls that may block: another thread may close the descriptor, and use its
  * number for something else, while the call is restarted unseen. It goes on with the same file. */
 struct file *task_call_file(struct task *current, int fd);
+/* The call was under way in the guest's process, on the host's descriptor of that number. */
+void task_call_file_direct(struct task *current, int fd, int number);
 void task_call_files_put(struct task *current);
 /*
  * For calls that block until all of their bytes have gone (write(2) and send(2) on pipes, stream

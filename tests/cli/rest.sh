@@ -23,4 +23,9 @@ for round in 1 2 3 4 5 6 7 8; do
 done
 [ $rests -ge 1000 ] || fail "only $rests times at rest"
 
+# What a thread reads when its descriptor is closed, and the number used again, amid a rest.
+checks=$((checks + 1))
+run --pause-every 0.005 -- "$BUILD/tests/guest/pipe_traffic" closing_does_not_end_a_read \
+    closing_does_not_end_a_read_of_a_socket >closing.out 2>&1 || fail "closed amid a rest: $(cat closing.out)"
+
 finish
