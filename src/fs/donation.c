@@ -329,6 +329,12 @@ bool donation_wanted(struct fd_table *table, int fd, struct file *file) {
            !(fd < table->given_size && table->given[fd] && table->given[fd]->live);
 }
 
+bool donation_proved(const struct file *file) {
+    unsigned uses = atomic_load_explicit(&file->donated.uses, memory_order_relaxed);
+
+    return uses > USES_BEFORE && !(uses & USES_REFUSED);
+}
+
 bool donation_reads_only(const struct file *file) {
     return atomic_load_explicit(&file->donated.reads_only, memory_order_relaxed);
 }

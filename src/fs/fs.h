@@ -638,6 +638,8 @@ int fd_table_next(struct fd_table *table, int from);
 void donation_enable(void);
 /* The file behind fd was used by way of the kernel: is it time to donate it to this task? */
 bool donation_wanted(struct fd_table *table, int fd, struct file *file);
+/* The file has proved hot before. */
+bool donation_proved(const struct file *file);
 /* The kernel itself has used the position, and may soon do so again: the count begins anew. */
 void donation_unwanted(struct file *file);
 /* Are writes by way of the kernel no reason to donate it: its description will be for reading? */

@@ -66,6 +66,13 @@ int64_t direct_blocking(struct stub_thread *thread, uint64_t number, const uint6
     return value;
 }
 
+static int64_t blocking_call(struct stub_thread *thread, uint64_t number, uint64_t fd,
+                             const uint64_t args[6]) {
+    uint64_t changed[6] = {fd, args[1], args[2], args[3]};
+
+    return direct_blocking(thread, number, changed);
+}
+
 static uint64_t look(const struct slot_fd *entry) {
     return __atomic_load_n(&entry->word, __ATOMIC_ACQUIRE);
 }
@@ -73,7 +80,7 @@ static uint64_t look(const struct slot_fd *entry) {
 int direct_call(struct stub_thread *thread, long number, const uint64_t args[6], int64_t *result) {
     struct slot *slot = thread->slot;
     uint32_t table = thread->public->table, rights = needed(number), mark;
-    uint64_t changed[6], word;
+    uint64_t word, fd;
     const struct slot_fd *entry;
     int64_t value = -1;
     int done;
@@ -89,15 +96,12 @@ int direct_call(struct stub_thread *thread, long number, const uint64_t args[6],
     if ((word & rights) != rights || !fits(number, args, word)) {
         return 0;
     }
-    for (int i = 1; i < 6; i++) {
-        changed[i] = args[i];
-    }
-    changed[0] = word & SLOT_FD_NUMBER;
-    __atomic_exchange_n(&slot->direct, (uint32_t)changed[0] + 1, __ATOMIC_SEQ_CST);
+    fd = word & SLOT_FD_NUMBER;
+    __atomic_exchange_n(&slot->direct, (uint32_t)fd + 1, __ATOMIC_SEQ_CST);
     if (look(entry) == word) {
-        value = word & SLOT_FD_BLOCKS
-                    ? direct_blocking(thread, (uint64_t)number, changed)
-                    : plain_call(number, changed[0], changed[1], changed[2], changed[3]);
+        /* In line: a return behind a host call is one that the processor has not foreseen. */
+        value = word & SLOT_FD_BLOCKS ? blocking_call(thread, (uint64_t)number, fd, args)
+                                      : host_call(number, fd, args[1], args[2], args[3]);
     }
     if (value == -EINTR_NR) {
         return 0; /* the kernel goes on with what the mark says, and takes it away */
@@ -108,7 +112,7 @@ int direct_call(struct stub_thread *thread, long number, const uint64_t args[6],
     }
     done = word & SLOT_FD_SEEK ? value >= 0 : value > 0;
     if (done && (word & SLOT_FD_BLOCKS) && (rights & SLOT_FD_WRITE) &&
-        (number == SYS_writev || (uint64_t)value < changed[2])) {
+        (number == SYS_writev || (uint64_t)value < args[2])) {
         slot->direct_done = (uint64_t)value;
         done = 0;
     }

@@ -376,6 +376,10 @@ int64_t sys_pwritev2(struct task *current, int fd, struct user_address iov, unsi
 
 int64_t sys_lseek(struct task *current, int fd, int64_t offset, int whence) {
     struct file *file CLEANUP(file_put) = fd_table_get(current->files, fd);
+    int64_t result = file ? file_llseek(file, offset, whence) : -EBADF;
 
-    return file ? file_llseek(file, offset, whence) : -EBADF;
+    if (result >= 0 && donation_proved(file)) {
+        consider_donation(current, fd, file); /* the position was taken back for it */
+    }
+    return result;
 }
