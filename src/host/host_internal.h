@@ -92,6 +92,7 @@ struct host_thread {
     bool call_sleeps;                /* the ordered host calls end with one that may block */
     uint32_t deferred;               /* host calls that go with the next resume */
     bool mock_defers, mock_finished; /* host_thread_mock_defers() */
+    uint64_t mock_mask;
     bool fpstate_reset;
     uint64_t fpstate, fpstate_size;
     /* What the last event's call brought along (slot.h), and what its end takes there. */

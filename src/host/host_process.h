@@ -121,6 +121,13 @@ DEFINE_CLEANUP(struct host_thread *, host_thread_put)
 /* Tells the thread's stub who it is, for calls that it answers by itself. Callers take turns: they
  * hold the lock that guards what the ids say. */
 void host_thread_publish(struct host_thread *thread, const struct slot_ids *ids);
+/* Its signal mask, which its stub changes by itself unless a changed signal may be pending
+ * (stub/signal_mask.c). Hostile: any value. A caller who wants to know whether the thread takes a
+ * signal says first that it may be pending. */
+uint64_t host_thread_signal_mask(const struct host_thread *thread);
+void host_thread_set_signal_mask(struct host_thread *thread, uint64_t mask);
+void host_thread_may_pend(struct host_thread *thread, uint64_t signals); /* these too */
+void host_thread_set_pending(struct host_thread *thread, uint64_t signals);
 /* Where its list of robust futexes is, set_robust_list(2): its stub notes that by itself. */
 uint64_t host_thread_robust_list(const struct host_thread *thread);
 void host_thread_set_robust_list(struct host_thread *thread, uint64_t head);

@@ -38,7 +38,8 @@ struct host_thread *host_thread_new(struct host_process *process, struct host_as
     if (thread->slot) {
         host_aspace_public(aspace, index)->table = 0; /* of the slot's thread before */
         thread->slot->direct = thread->slot->close_count = 0;
-        thread->slot->robust_list = 0;
+        thread->slot->robust_list = thread->slot->signal_mask = 0;
+        host_aspace_public(aspace, index)->pending = 0;
         memset(thread->slot->direct_io, 0, sizeof(thread->slot->direct_io));
     }
     pthread_mutex_init(&thread->start_mutex, NULL);
@@ -128,6 +129,32 @@ void host_thread_publish(struct host_thread *thread, const struct slot_ids *ids)
         __atomic_store_n((uint32_t *)&public->ids + i, from[i], __ATOMIC_RELAXED);
     }
     __atomic_store_n(&public->flags, thread->process->job->public_flags, __ATOMIC_RELEASE);
+}
+
+static uint64_t *mask_word(const struct host_thread *thread) {
+    return thread->mock ? (uint64_t *)&thread->mock_mask : &thread->slot->signal_mask;
+}
+
+uint64_t host_thread_signal_mask(const struct host_thread *thread) {
+    return __atomic_load_n(mask_word(thread), __ATOMIC_SEQ_CST);
+}
+
+void host_thread_set_signal_mask(struct host_thread *thread, uint64_t mask) {
+    __atomic_store_n(mask_word(thread), mask, __ATOMIC_SEQ_CST);
+}
+
+void host_thread_may_pend(struct host_thread *thread, uint64_t signals) {
+    if (!thread->mock) {
+        __atomic_fetch_or(&host_aspace_public(thread->aspace, thread->index)->pending, signals,
+                          __ATOMIC_SEQ_CST);
+    }
+}
+
+void host_thread_set_pending(struct host_thread *thread, uint64_t signals) {
+    if (!thread->mock) {
+        __atomic_store_n(&host_aspace_public(thread->aspace, thread->index)->pending, signals,
+                         __ATOMIC_SEQ_CST);
+    }
 }
 
 uint64_t host_thread_robust_list(const struct host_thread *thread) {

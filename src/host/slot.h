@@ -88,6 +88,10 @@ struct slot_public {
         uint32_t uid, euid, gid, egid;
     } ids;
     uint32_t table; /* its descriptor table, from the public area's start; 0: none */
+    /* The signals that may be pending for it (bit 0: signal 1). Set before the kernel looks whether
+     * the thread blocks them: who changes slot->signal_mask and then finds one of the changed here
+     * asks the kernel. */
+    uint64_t pending;
 };
 #define SLOT_PUBLIC_LOCAL 1u /* calls about these ids are the stub's to answer */
 #define SLOT_PUBLIC_PATCH 2u /* the kernel patches sites whose calls the stub answers */
@@ -225,6 +229,9 @@ struct slot {
     uint32_t clone_slot;
     int32_t clone_ctx_fd, clone_sock_fd;
     int64_t clone_result; /* tid or -errno */
+    /* The thread's signal mask, by the stub or the kernel: what it says is the guest's own affair.
+     */
+    uint64_t signal_mask;
     /* set_robust_list(2), by the stub or the kernel: an address of the guest's, which may write
      * here what it likes. The kernel looks when the thread ends. */
     uint64_t robust_list;

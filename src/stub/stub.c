@@ -320,9 +320,7 @@ static uint64_t input_argument(uint32_t number, const uint64_t args[6], uint64_t
     return size <= SLOT_BOUNCE_SIZE ? size : 0;
 }
 
-/* How many of the `size` bytes at `address` are before the stub's own memory, which is none of the
- * guest's. */
-static uint64_t guest_extent(const struct stub_thread *thread, uint64_t address, uint64_t size) {
+uint64_t guest_extent(const struct stub_thread *thread, uint64_t address, uint64_t size) {
     if (address == 0 || address - thread->stub_base < STUB_TOTAL_SIZE) {
         return 0;
     }
@@ -409,7 +407,8 @@ int stub_fast(struct fast_frame *frame) {
     if (note_call(thread, number, frame->args[0], frame->args[1])) {
         count_answer(thread->slot, number, 1);
         result = 0;
-    } else if (local_call(thread, number, frame->args[0], &result)) {
+    } else if (local_call(thread, number, frame->args[0], &result) ||
+               mask_call(thread, number, frame->args, &result)) {
         count_answer(thread->slot, number, 1);
     } else if (direct_call(thread, (int32_t)number, frame->args, &result)) {
         count_answer(thread->slot, number, 1);

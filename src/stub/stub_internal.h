@@ -223,6 +223,14 @@ int note_call(const struct stub_thread *thread, uint32_t number, uint64_t head, 
 int local_call(const struct stub_thread *thread, uint32_t number, uint64_t argument,
                int64_t *result);
 
+/* signal_mask.c: likewise. Only from a patched call, where a fault in the copying is survived. */
+int mask_call(const struct stub_thread *thread, uint32_t number, const uint64_t args[6],
+              int64_t *result);
+
+/* How many of the `size` bytes at `address` are before the stub's own memory, which is none of the
+ * guest's. */
+uint64_t guest_extent(const struct stub_thread *thread, uint64_t address, uint64_t size);
+
 /* stub_calls.c: the host calls that the kernel ordered (slot->calls). 1: all were made, and none
  * failed. */
 int make_calls(struct stub_thread *thread);

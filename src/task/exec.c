@@ -174,12 +174,16 @@ static int exec_change_process(struct exec *exec) {
         return result;
     }
     fd_table_leave_process(current->files);
+    lock_acquire(&current->thread_group->signal_lock);
     {
         LOCK_GUARD(&current->lock);
         task_fold_io_locked(current);
+        host_thread_set_signal_mask(exec->thread, host_thread_signal_mask(old_thread));
         current->thread = STEAL(exec->thread);
         current->mm = STEAL(exec->mm);
     }
+    signal_publish_pending_locked(current);
+    lock_release(&current->thread_group->signal_lock);
     task_publish(current);
     (void)!host_process_kill(old_process);
     host_process_put(old_process);

@@ -333,11 +333,60 @@ struct wait_queue *signal_wait_queue(struct thread_group *group) {
     return &group->pending->wait;
 }
 
+/*
+ * A running task's mask is in its host thread's slot, where the stub changes it too: every look
+ * goes there, and is one value. So that no signal falls between a look here and a change there, it
+ * is first published as pending (publish_locked), then looked at; the stub changes, then looks at
+ * what is published.
+ */
+static kernel_sigset mask_locked(struct task *task) {
+    LOCK_GUARD(&task->lock);
+
+    return task->thread ? host_thread_signal_mask(task->thread) & ~SIGNAL_UNMASKABLE
+                        : task->signal_mask;
+}
+
+static void store_mask_locked(struct task *task, kernel_sigset mask) {
+    LOCK_GUARD(&task->lock);
+
+    task->signal_mask = mask;
+    if (task->thread) {
+        host_thread_set_signal_mask(task->thread, mask);
+    }
+}
+
+static void may_pend_locked(struct task *task, kernel_sigset signals) {
+    LOCK_GUARD(&task->lock);
+
+    if (task->thread) {
+        host_thread_may_pend(task->thread, signals);
+    }
+}
+
+static void publish_locked(struct thread_group *group, struct task *task, kernel_sigset signals) {
+    if (task) {
+        may_pend_locked(task, signals);
+        return;
+    }
+    list_for_each_entry (task, &group->tasks, group_link) {
+        may_pend_locked(task, signals);
+    }
+}
+
+void signal_publish_pending_locked(struct task *task) {
+    kernel_sigset pending = task->thread_group->pending->set | task->pending->set;
+    LOCK_GUARD(&task->lock);
+
+    if (task->thread) {
+        host_thread_set_pending(task->thread, pending);
+    }
+}
+
 static bool deliverable_locked(struct task *task) {
     struct thread_group *group = task->thread_group;
 
     return task->killed || group->exiting || group->stop_state != GROUP_RUNNING ||
-           ((task->pending->set | group->pending->set) & ~task->signal_mask);
+           ((task->pending->set | group->pending->set) & ~mask_locked(task));
 }
 
 /* Signals that would only be forgotten do not count: no call should end for them. */
@@ -349,7 +398,7 @@ bool signal_pending(struct task *current) {
     if (current->killed || group->exiting || group->stop_state != GROUP_RUNNING) {
         return true;
     }
-    ready = (current->pending->set | group->pending->set) & ~current->signal_mask;
+    ready = (current->pending->set | group->pending->set) & ~mask_locked(current);
     for (; ready; ready &= ready - 1) {
         int signal = __builtin_ctzll(ready) + 1;
         struct user_sigaction action = signal_action_locked(group, signal);
@@ -382,7 +431,7 @@ static bool task_wants(struct task *task, int signal) {
         return !task->killed;
     }
     return !task->killed && task->thread_group->stop_state == GROUP_RUNNING &&
-           !(task->signal_mask & SIGNAL_BIT(signal));
+           !(mask_locked(task) & SIGNAL_BIT(signal));
 }
 
 /* Would the signal be forgotten if it came now? A blocked one is kept, since the action may change
@@ -395,7 +444,7 @@ static bool dropped_locked(struct thread_group *group, struct task *task, int si
     if (!task && !list_empty(&group->tasks)) {
         task = list_first_entry(&group->tasks, struct task, group_link);
     }
-    return !task || !(task->signal_mask & SIGNAL_BIT(signal));
+    return !task || !(mask_locked(task) & SIGNAL_BIT(signal));
 }
 
 /* Who takes a signal of the group: the leader when it may (Linux does so, programs rely on it),
@@ -508,6 +557,7 @@ static int send_both_locked(struct thread_group *group, struct task *task,
         *notify = signal_continue_locked(group);
     }
     action = signal_action_locked(group, signal);
+    publish_locked(group, task, SIGNAL_BIT(signal));
     taker = task ? (task_wants(task, signal) ? task : NULL) : choose_locked(group, signal);
     if (!force && dropped_locked(group, task, signal, &action)) {
         if (dropped_hook) {
@@ -607,11 +657,11 @@ void signal_force(struct task *current, const struct signal_info *info) {
     READ_GUARD(&group->kernel->pids_lock);
     lock_acquire(&group->signal_lock);
     action = signal_action_locked(group, info->signal);
-    if ((current->signal_mask & SIGNAL_BIT(info->signal)) || action.handler == HANDLER_IGNORE) {
+    if ((mask_locked(current) & SIGNAL_BIT(info->signal)) || action.handler == HANDLER_IGNORE) {
         lock_acquire(&group->actions->lock);
         group->actions->actions[info->signal - 1].handler = HANDLER_DEFAULT;
         lock_release(&group->actions->lock);
-        current->signal_mask &= ~SIGNAL_BIT(info->signal);
+        store_mask_locked(current, mask_locked(current) & ~SIGNAL_BIT(info->signal));
     }
     if (send_both_locked(group, current, info, 0, true, &notify)) {
         signal_group_exit_both_locked(group, info->signal);
@@ -639,7 +689,7 @@ void signal_frame_failed(struct task *current, int signal) {
 
 kernel_sigset signal_get_mask(struct task *task) {
     LOCK_GUARD(&task->thread_group->signal_lock);
-    return task->signal_mask;
+    return mask_locked(task);
 }
 
 /* Signals of the group that `current` no longer takes are announced to others that do. */
@@ -664,8 +714,9 @@ static kernel_sigset set_mask_locked(struct task *current, kernel_sigset mask) {
     kernel_sigset blocked;
 
     mask &= ~SIGNAL_UNMASKABLE;
-    blocked = mask & ~current->signal_mask & group->pending->set;
-    current->signal_mask = mask;
+    blocked = mask & ~mask_locked(current) & group->pending->set;
+    store_mask_locked(current, mask);
+    signal_publish_pending_locked(current);
     if (deliverable_locked(current)) {
         task_notify_work(current);
     }
@@ -688,7 +739,7 @@ void signal_set_temporary_mask(struct task *current, kernel_sigset mask) {
 
     lock_acquire(&current->thread_group->signal_lock);
     if (!current->restore_mask) {
-        current->saved_mask = current->signal_mask;
+        current->saved_mask = mask_locked(current);
         current->restore_mask = true;
     }
     blocked = set_mask_locked(current, mask);
@@ -764,7 +815,7 @@ enum signal_verdict signal_next(struct task *current, struct signal_info *info,
             lock_release(&group->signal_lock);
             return SIGNAL_STOP;
         }
-        if (!dequeue_locked(current, ~current->signal_mask, info)) {
+        if (!dequeue_locked(current, ~mask_locked(current), info)) {
             lock_release(&group->signal_lock);
             return SIGNAL_NOTHING;
         }

@@ -64,6 +64,7 @@ static void inherit(struct task *task, struct task *creator) {
         memcpy(task->cpu_mask, creator->cpu_mask, sizeof(task->cpu_mask));
     }
     task->signal_mask = signal_get_mask(creator);
+    host_thread_set_signal_mask(task->thread, task->signal_mask);
     task->signal_stack = creator->signal_stack;
     task->timer_slack_ns = creator->timer_slack_ns;
     task->personality = creator->personality;
@@ -334,6 +335,9 @@ void task_drop_running(struct task *task) {
 
     lock_acquire(&task->lock);
     task_fold_io_locked(task);
+    if (task->thread) {
+        task->signal_mask = host_thread_signal_mask(task->thread);
+    }
     thread = STEAL(task->thread);
     files = STEAL(task->files);
     mm = STEAL(task->mm);

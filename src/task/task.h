@@ -257,7 +257,7 @@ struct task {
     } call;
 
     /* guarded by thread_group->signal_lock */
-    kernel_sigset signal_mask;
+    kernel_sigset signal_mask;      /* of a task without a host thread; else see mask_locked() */
     struct signal_pending *pending; /* owned: signals for this thread */
     bool killed;                    /* must exit at its next boundary (set `work` as well) */
     bool stopped;                   /* waits in a job-control stop at its boundary */
@@ -462,6 +462,8 @@ void signal_pending_free(struct signal_pending *pending);
  * woken for go to another task, and a stop that waited for it completes. Called by the task loop.
  */
 void signal_task_left(struct task *task);
+/* Tells its stub which signals are pending; the caller holds signal_lock. */
+void signal_publish_pending_locked(struct task *task);
 
 /* ---- timers.c ---- */
 

@@ -226,6 +226,7 @@ void thread_group_add_locked(struct thread_group *group, struct task *task) {
 
     list_add_tail(&task->group_link, &group->tasks);
     group->task_count++;
+    signal_publish_pending_locked(task);
     atomic_fetch_add(&group->live, 1);
 }
 
