@@ -2,6 +2,7 @@
  * Micro-benchmarks of system calls, run by bench/run natively and under Starling and its peers.
  *
  *     bench [--time SECONDS] [ROW...]    one line per row: ROW<tab>nanoseconds per operation
+ *     bench count N ROW              N operations of the row, and their mean time
  *     bench hello | idle | burn          programs for the driver: print and end; print and wait for
  *                                        the end of input; compute until killed
  *
@@ -123,6 +124,23 @@ static int print_row(const struct row *row, double seconds) {
     return ns < 0;
 }
 
+/* Exactly so many operations, for those who count what they take. */
+static int count_row(const struct row *row, double operations) {
+    double per = row->per ? row->per : 1;
+    int err = row->open ? row->open() : 0;
+    int64_t start = now_ns();
+
+    for (double i = 0; !err && i < operations; i += per)
+        err = row->run();
+    if (err)
+        fprintf(stderr, "bench: %s: %s\n", row->name, strerror(err));
+    else
+        printf("%s\t%.2f\n", row->name, (double)(now_ns() - start) / operations);
+    if (row->close)
+        row->close();
+    return err != 0;
+}
+
 int main(int argc, char **argv) {
     const struct row *const tables[] = {call_rows, thread_rows, process_rows};
     double seconds = 0.3;
@@ -148,9 +166,13 @@ int main(int argc, char **argv) {
         seconds = atof(argv[2]);
         first = 3;
     }
+    if (argc == 4 && strcmp(argv[1], "count") == 0)
+        first = 3;
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
         for (const struct row *row = tables[i]; row->name; row++)
-            if (wanted(row->name, argc, argv, first))
+            if (argc == 4 && strcmp(argv[1], "count") == 0 && strcmp(row->name, argv[3]) == 0)
+                return count_row(row, atof(argv[2]));
+            else if (wanted(row->name, argc, argv, first))
                 failed |= print_row(row, seconds);
     return failed;
 }

@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import sites
+import where
 
 
 def human(value, unit):
@@ -138,6 +139,9 @@ def as_text(result):
         text += ["", grid(result["overall"])]
     if result.get("sites"):
         text += ["", "Call sites:", grid([sites.HEAD, *sites.lines(result["sites"])]), *sites_left(result)]
+    if result.get("where") and result["where"]["cases"]:
+        head, lines = where.lines(result["where"])
+        text += ["", grid([head, *lines])]
     text += ["", *[f"{n}: {v}" for n, v in result["engines"].items()], *[f"{n}: absent: {v}" for n, v in result["absent"].items()]]
     return "\n".join(text + [f"{r['name']}, {e}: failed: {why}" for r in result["rows"] for e, why in r["errors"].items()])
 
@@ -157,6 +161,8 @@ def as_markdown(result, template):
         "OVERALL": table(["target", "measured", ""], result["overall"]) if result["overall"] else "Not measured in this run.",
         "SITES": "\n".join([table(sites.HEAD, sites.lines(result["sites"])), "", *[f"- {x}" for x in sites_left(result)]])
                  if result.get("sites") else "Not measured in this run.",
+        "WHERE": table(*where.lines(result["where"])) if (result.get("where") or {}).get("cases")
+                 else f"Not measured in this run: {(result.get('where') or {}).get('absent') or 'not asked for'}.",
         "VERSIONS": "\n".join([f"- {n}: {v}" for n, v in result["engines"].items()] + absent),
         "FAILED": "\n".join(failed) or "No row failed.",
     }
