@@ -1,16 +1,20 @@
 """Where the time of one call goes: samples of the processor's time (perf, by the clock, since virtual machines have no
 counters), put down to the program, the stub, the host's kernel and the parts of the kernel process; and where the
 processor counts instructions and cycles, these too."""
+import bisect
 import collections
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 
 import sandbox
 
 HERTZ = 10000
 SECONDS = 0.7
+STEPS = 100000
 BUSY = "both cores busy"
 
 # What is measured: heading, row of the benchmark, natively or with these arguments, with every core busy.
@@ -98,6 +102,95 @@ def counters(argv, work, count):
     return {k: (totals[1][k] - totals[0][k]) / count for k in totals[0] if k in totals[1]}
 
 
+def threads(pid):
+    """{thread: process} of a process and all below it."""
+    found = {}
+    for p in sandbox.tree(pid):
+        try:
+            found.update((int(t), p) for t in os.listdir(f"/proc/{p}/task"))
+        except OSError:
+            pass
+    return found
+
+
+def mappings(pid):
+    """[(start, end, offset, path)] of executable memory."""
+    found = []
+    for line in open(f"/proc/{pid}/maps"):
+        if m := re.match(r"([0-9a-f]+)-([0-9a-f]+) r.x. ([0-9a-f]+) \S+ \d+ *(.*)$", line):
+            found.append((int(m[1], 16), int(m[2], 16), int(m[3], 16), m[4]))
+    return found
+
+
+def symbols(binary):
+    """Addresses and names of a program's functions, sorted; where its text is loaded from."""
+    names, loads = [], []
+    for line in subprocess.run(["nm", "-n", str(binary)], capture_output=True, text=True).stdout.splitlines():
+        if m := re.match(r"([0-9a-f]+) [tT] (\S+)$", line):
+            names.append((int(m[1], 16), m[2]))
+    for line in subprocess.run(["readelf", "-lW", str(binary)], capture_output=True, text=True).stdout.splitlines():
+        if m := re.match(r" +LOAD +0x([0-9a-f]+) 0x([0-9a-f]+) .* R E ", line):
+            loads.append((int(m[1], 16), int(m[2], 16)))
+    return names, loads[0][1] - loads[0][0]
+
+
+def entry_of(pid, stub):
+    """Where patched calls enter the stub (src/host/slot.h)."""
+    with open(f"/proc/{pid}/mem", "rb") as f:
+        f.seek(stub)
+        header = f.read(48)
+    return stub + int.from_bytes(header[40:48], "little")
+
+
+def instructions(argv, work, build, folder, steps):
+    """({stage: instructions}, [host calls of the guest's process, of the kernel process]) of one call, in user mode."""
+    p = subprocess.Popen([*argv[:-1], "count", "1e12", argv[-1]], cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                         start_new_session=True)
+    try:
+        time.sleep(0.5)  # until it is in its loop
+        tids = threads(p.pid)
+        maps = {pid: mappings(pid) for pid in set(tids.values())}
+        guests = {pid for pid, rows in maps.items() if any(r[3].endswith("bench/bench") for r in rows)}
+        stubs = {pid: next((r[0] for r in maps[pid] if r[1] - r[0] == 0x10000 and r[0] >= 0x7e9000000000 and not r[3]), None) for pid in guests}
+        entries = {pid: entry_of(pid, stub) for pid, stub in stubs.items() if stub}
+        done = subprocess.run([str(build / "bench/steps"), str(steps), *map(str, tids)], capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip())
+        names, bias = symbols(build / "starling")
+        starts = [a for a, _ in names]
+        spent, host, calls = collections.defaultdict(collections.Counter), collections.Counter(), 0
+        serves = set()  # which threads are about calls at all
+        for line in done.stdout.splitlines():
+            tid, address, times, enters = line.split("\t")
+            pid, address, times = tids[int(tid)], int(address, 16), int(times)
+            row = next((r for r in maps[pid] if r[0] <= address < r[1]), (0, 0, 0, ""))
+            if pid in guests:
+                where = "the program" if row[3].endswith("bench/bench") else "trampoline and stub"
+                serves.add(tid)
+            elif row[3].endswith("/starling"):
+                name = names[bisect.bisect_right(starts, address - row[0] + row[2] + bias) - 1][1].split(".")[0]
+                where = OWN.get(folder.get(name), "kernel process: libc")
+                if name == "syscall_dispatch":
+                    serves.add(tid)
+            else:
+                where = "kernel process: libc"
+            spent[tid][where] += times
+            host[tid] += times * int(enters)
+            calls += times if address == entries.get(pid) or (not entries and int(enters)) else 0
+        if not calls:
+            raise RuntimeError("no call was seen")
+        total = sum((spent[t] for t in serves), collections.Counter())
+        return {k: v / calls for k, v in total.items()}, [sum(host[t] for t in serves if (tids[int(t)] in guests) == own) / calls
+                                                          for own in (True, False)]
+    finally:
+        for pid in sandbox.tree(p.pid)[::-1]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        p.wait()
+
+
 def measure(engine, program, build, work):
     """The cases that can be measured here."""
     if not shutil.which("perf"):
@@ -112,7 +205,12 @@ def measure(engine, program, build, work):
         try:
             count = calls_for(argv, work)
             wall, spent = record(argv, work, count, folder)
-            cases.append({"name": name, "wall": wall, "spent": spent, "counters": {} if busy else counters(argv, work, count // 4 + 1)})
+            case = {"name": name, "wall": wall, "spent": spent, "counters": {}, "instructions": {}, "host calls": []}
+            if not busy:
+                case["counters"] = counters(argv, work, count // 4 + 1)
+                if "--no-patch" not in (args or []):
+                    case["instructions"], case["host calls"] = instructions(argv, work, build, folder, STEPS)
+            cases.append(case)
         except RuntimeError as error:
             return {"cases": cases, "absent": str(error)}
         finally:
@@ -133,6 +231,10 @@ def lines(where):
     rows = [["by the clock on the wall", *[figure(c["wall"]) for c in cases]],
             ["of the processor, all threads", *[figure(sum(c["spent"].values())) for c in cases]]]
     rows += [[s, *[figure(c["spent"].get(s, 0)) for c in cases]] for s in STAGES if any(c["spent"].get(s, 0) >= 0.05 for c in cases)]
+    counted = lambda c, s: c["instructions"].get(s, 0)
+    rows += [[f"instructions, {s}", *[figure(counted(c, s)) for c in cases]] for s in STAGES if any(counted(c, s) >= 0.5 for c in cases)]
+    for i, side in enumerate(("guest's", "kernel")):
+        rows.append([f"host calls, {side} process", *[figure(c["host calls"][i]) if c["host calls"] else "" for c in cases]])
     for event in ("instructions:u", "instructions:k", "cycles"):
         if any(event in c["counters"] for c in cases):
             rows.append([event, *[figure(c["counters"].get(event, 0)) for c in cases]])
