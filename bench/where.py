@@ -62,7 +62,7 @@ def stage(comm, symbol, dso, guest, folder):
         return next((name for name, pattern in HOST if re.search(pattern, symbol)), OTHER_HOST)
     if dso.endswith("bench/bench"):
         return "the program"
-    if guest(comm):
+    if comm.startswith(guest):
         return "trampoline and stub"
     return OWN.get(folder.get(symbol.split(".")[0], "libc"), "kernel process: libc")
 
@@ -76,19 +76,21 @@ def calls_for(argv, work):
     return int(SECONDS * 1e9 / float(m[1]))
 
 
-def record(argv, work, count, folder):
-    """(nanoseconds by the wall, {stage: nanoseconds of the processor}) of one call."""
+def record(argv, work, count, folder, comm):
+    """(nanoseconds by the wall, {stage: nanoseconds of the processor}) of one call. The whole machine is sampled: events that
+    go along with threads make each switch between them dearer."""
     data = work / "perf.data"
     counted = [*argv[:-1], "count", str(count), argv[-1]]
-    out, err, _, wrong = sandbox.run(["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HERTZ), "-o", str(data), "--", *counted], work, 60)
+    out, err, _, wrong = sandbox.run(["perf", "record", "-q", "-a", "-e", "cpu-clock", "-F", str(HERTZ), "-o", str(data), "--", *counted], work, 60)
     m = re.search(r"\t([\d.]+)$", out, re.M)
     if wrong or not m:
         raise RuntimeError(wrong or err[-200:])
     text = subprocess.run(["perf", "script", "-i", str(data), "-F", "comm,ip,sym,dso"], capture_output=True, text=True, errors="replace").stdout
     spent = collections.Counter()
     for line in text.splitlines():
-        if s := re.match(r"\s*(\S.*?)\s+([0-9a-f]+) (.*?) \((.*?)\)$", line):
-            spent[stage(s[1], s[3], s[4], lambda comm: comm.startswith("starling-g"), folder)] += 1e9 / HERTZ / count
+        s = re.match(r"\s*(\S.*?)\s+([0-9a-f]+) (.*?) \((.*?)\)$", line)
+        if s and s[1].startswith(comm):
+            spent[stage(s[1], s[3], s[4], "starling-g", folder)] += 1e9 / HERTZ / count
     return float(m[1]), spent
 
 
@@ -204,7 +206,7 @@ def measure(engine, program, build, work):
         load = [subprocess.Popen(["nice", "-n", "19", program, "burn"]) for _ in range(os.cpu_count() * busy)]
         try:
             count = calls_for(argv, work)
-            wall, spent = record(argv, work, count, folder)
+            wall, spent = record(argv, work, count, folder, "bench" if args is None else "starling")
             case = {"name": name, "wall": wall, "spent": spent, "counters": {}, "instructions": {}, "host calls": []}
             if not busy:
                 case["counters"] = counters(argv, work, count // 4 + 1)
