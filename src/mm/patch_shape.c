@@ -85,39 +85,46 @@ static void decode_behind(const ZydisDecoder *decoder, const uint8_t *text, size
     }
 }
 
-/* Those before it, the nearest first. */
+/* Those before it, the nearest first. Each place is decoded once, however many ways lead to it. */
 static void decode_before(const ZydisDecoder *decoder, const uint8_t *text, size_t size,
                           struct list *list) {
-    uint8_t length[LIST] = {0};
-    bool movable[LIST] = {false};
-    size_t agreed = 0;
+    uint8_t length[PATCH_BEFORE], agreed[LIST] = {0};
+    bool moves[PATCH_BEFORE];
+    size_t ways = 0, nearest = 0;
 
-    for (size_t start = 0; start + FAR_ENOUGH + ZYDIS_MAX_INSTRUCTION_LENGTH <= size; start++) {
-        uint8_t last[LIST] = {0};
-        bool moves[LIST] = {false};
+    for (size_t at = 0; at < size; at++) {
         ZydisDecodedInstruction instruction = {0};
-        size_t at = start;
 
-        while (at < size && ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(decoder, NULL, text + at,
-                                                                       size - at, &instruction))) {
-            at += instruction.length;
-            memmove(last + 1, last, LIST - 1);
-            memmove(moves + 1, moves, LIST - 1);
-            last[0] = instruction.length;
-            moves[0] = may_move(&instruction);
+        length[at] = 0;
+        if (ZYAN_SUCCESS(
+                ZydisDecoderDecodeInstruction(decoder, NULL, text + at, size - at, &instruction))) {
+            length[at] = instruction.length;
+            moves[at] = may_move(&instruction);
+        }
+    }
+    for (size_t start = 0; start + FAR_ENOUGH + ZYDIS_MAX_INSTRUCTION_LENGTH <= size; start++) {
+        size_t at = start, last[LIST] = {0};
+
+        while (at < size && length[at]) {
+            memmove(last + 1, last, (LIST - 1) * sizeof(last[0]));
+            last[0] = at;
+            at += length[at];
         }
         if (at != size) {
             continue; /* this one began within an instruction and has not fallen into step */
         }
-        if (agreed && memcmp(length, last, LIST) != 0) {
-            return;
+        for (int i = 0; i < LIST; i++) {
+            if (ways && agreed[i] != length[last[i]]) {
+                return;
+            }
+            agreed[i] = length[last[i]];
         }
-        memcpy(length, last, LIST);
-        memcpy(movable, moves, sizeof(movable));
-        agreed++;
+        nearest = last[0];
+        ways++;
     }
-    for (int i = 0; agreed >= 8 && i < LIST && movable[i]; i++) {
-        list->length[i] = length[i];
+    for (int i = 0; ways >= 8 && i < LIST && moves[nearest]; i++) {
+        list->length[i] = agreed[i];
+        nearest -= i + 1 < LIST ? agreed[i + 1] : 0;
     }
 }
 
@@ -165,6 +172,9 @@ size_t patch_shapes(const uint8_t text[PATCH_TEXT], struct patch_shape shapes[PA
     }
     decode_behind(&decoder, text + PATCH_BEFORE + SYSCALL_SIZE, PATCH_BEHIND - SYSCALL_SIZE,
                   &behind);
+    if (make_shape(&before, &behind, 0, &shapes[0]) && __builtin_popcount(shapes[0].bounds) == 1) {
+        return 1; /* the usual one; what is before is costly to tell */
+    }
     decode_before(&decoder, text, PATCH_BEFORE, &before);
     for (int count = 0; count <= LIST && found < PATCH_SHAPES; count++) {
         if (make_shape(&before, &behind, count, &shapes[found])) {
