@@ -113,6 +113,10 @@ ssize_t host_memory_read_force(struct host_thread *thread, void *to, uint64_t fr
     return copied > 0 || size == 0 ? copied : -EFAULT;
 }
 
+int host_memory_open_force(struct host_thread *thread) {
+    return open_memory(thread, O_WRONLY);
+}
+
 ssize_t host_memory_write_force(struct host_thread *thread, uint64_t to, const void *from,
                                 size_t size) {
     int fd = open_memory(thread, O_WRONLY);

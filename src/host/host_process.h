@@ -324,6 +324,8 @@ ssize_t MUST_CHECK host_memory_writev(struct host_thread *thread, const struct u
                                       size_t count, const void *from, size_t size);
 ssize_t MUST_CHECK host_memory_read_force(struct host_thread *thread, void *to, uint64_t from,
                                           size_t size);
+/* For more than one such write: host_pwrite() to addresses. Owned by the caller, or -errno. */
+int MUST_CHECK host_memory_open_force(struct host_thread *thread);
 ssize_t MUST_CHECK host_memory_write_force(struct host_thread *thread, uint64_t to,
                                            const void *from, size_t size);
 

@@ -41,17 +41,17 @@
 /* ---- changing the text ---- */
 
 /* All cores that run the program have forgotten what they have fetched before. False: the thread
- * that was to see to it has gone. `own`: it is the caller's. */
-static bool sync_cores(struct host_thread *thread, bool own) {
+ * that was to see to it has gone. */
+static bool sync_cores(struct patch_guest *guest) {
     struct slot_call call =
         memory_call(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0, 0, 0);
     int64_t result = 0;
 
     call.flags = SLOT_CALL_MAY_FAIL;
-    if (own && memory_host_calls(thread, &call, 1, &result)) {
+    if (guest->own && memory_host_calls(guest->thread, &call, 1, &result)) {
         return false;
     }
-    if (!own || result) {
+    if (!guest->own || result) {
         host_cores_visit();
     }
     return true;
@@ -59,7 +59,7 @@ static bool sync_cores(struct host_thread *thread, bool own) {
 
 /* One step of one patch, at one stroke when nobody else is there. False: its text cannot be
  * written. */
-static bool step(struct memory_manager *mm, struct host_thread *thread, struct patch *patch,
+static bool step(struct memory_manager *mm, struct patch_guest *guest, struct patch *patch,
                  bool alone) {
     int next = alone                          ? patch->target
                : patch->target > patch->state ? patch->state + 1
@@ -67,7 +67,7 @@ static bool step(struct memory_manager *mm, struct host_thread *thread, struct p
     uint8_t bytes[PATCH_JUMP];
 
     patch_bytes(patch, (enum patch_state)next, bytes);
-    if (!patch_write(thread, patch->start, bytes, PATCH_JUMP)) {
+    if (!patch_write(guest, patch->start, bytes, PATCH_JUMP)) {
         return false;
     }
     LOCK_GUARD(&mm->lock);
@@ -85,11 +85,11 @@ static bool unfinished(const struct patch_list *list) {
     return false;
 }
 
-bool patch_settle(struct memory_manager *mm, struct host_thread *thread, bool own) {
+bool patch_settle(struct memory_manager *mm, struct patch_guest *guest) {
     struct patch_list *live = &mm->patches.live, *retired = &mm->patches.retired;
     bool alone = !memory_manager_is_shared(mm), again = true;
 
-    if (unfinished(live) && !sync_cores(thread, own)) {
+    if (unfinished(live) && !sync_cores(guest)) {
         return false;
     }
     while (again) {
@@ -100,8 +100,8 @@ bool patch_settle(struct memory_manager *mm, struct host_thread *thread, bool ow
             if (patch->state == patch->target) {
                 continue;
             }
-            if (!step(mm, thread, patch, alone)) {
-                if (!alone && !sync_cores(thread, own)) {
+            if (!step(mm, guest, patch, alone)) {
+                if (!alone && !sync_cores(guest)) {
                     return false;
                 }
                 /* The memory has gone, by the end of its file. */
@@ -110,7 +110,7 @@ bool patch_settle(struct memory_manager *mm, struct host_thread *thread, bool ow
             }
             again |= patch->state != patch->target;
         }
-        if (again && !sync_cores(thread, own)) {
+        if (again && !sync_cores(guest)) {
             return false;
         }
     }
@@ -149,7 +149,7 @@ static void prune(struct memory_manager *mm, const struct user_regs *regs) {
 }
 
 /* A site that is as it was before it was restored gets its old trampoline, if that is there. */
-static bool revive(struct memory_manager *mm, struct host_thread *thread, struct patch *patch,
+static bool revive(struct memory_manager *mm, struct patch_guest *guest, struct patch *patch,
                    const uint8_t *moved) {
     struct patch_list *retired = &mm->patches.retired;
 
@@ -169,7 +169,7 @@ static bool revive(struct memory_manager *mm, struct host_thread *thread, struct
                 size = patch_cell(wanted, patch, moved, mm->patches.areas[k].start);
             }
         }
-        if (host_memory_read(thread, there, patch->trampoline, size) != (ssize_t)size ||
+        if (host_memory_read(guest->thread, there, patch->trampoline, size) != (ssize_t)size ||
             memcmp(wanted, there, size) != 0) {
             continue;
         }
@@ -181,7 +181,7 @@ static bool revive(struct memory_manager *mm, struct host_thread *thread, struct
 }
 
 /* Makes the jump at the site in this shape. */
-static bool make(struct memory_manager *mm, struct host_thread *thread, uint64_t site,
+static bool make(struct memory_manager *mm, struct patch_guest *guest, uint64_t site,
                  const struct patch_shape *shape, const uint8_t *text) {
     struct patch patch = {.start = site - shape->before, .shape = *shape, .target = PATCH_JUMPS};
     const uint8_t *moved = text + PATCH_BEFORE - shape->before;
@@ -193,11 +193,11 @@ static bool make(struct memory_manager *mm, struct host_thread *thread, uint64_t
         return false; /* the one before is too near */
     }
     memcpy(patch.original, moved, PATCH_JUMP);
-    if (!revive(mm, thread, &patch, moved)) {
-        const struct patch_area *area = patch_place(mm, thread, &patch);
+    if (!revive(mm, guest, &patch, moved)) {
+        const struct patch_area *area = patch_place(mm, guest, &patch);
         size_t size = area ? patch_cell(cell, &patch, moved, area->start) : 0;
 
-        if (!size || !patch_write(thread, patch.trampoline, cell, size)) {
+        if (!size || !patch_write(guest, patch.trampoline, cell, size)) {
             return false;
         }
     }
@@ -205,7 +205,7 @@ static bool make(struct memory_manager *mm, struct host_thread *thread, uint64_t
     patch_mark_cell(set, patch.trampoline, true);
     patch_list_insert(&set->live, at, &patch);
     lock_release(&mm->lock);
-    return patch_settle(mm, thread, true) && patch_live_at(set, patch.start);
+    return patch_settle(mm, guest) && patch_live_at(set, patch.start);
 }
 
 /* For who looks at how much is patched (bench/sites.py). */
@@ -229,6 +229,7 @@ static void log_left(const struct mapping *row, uint64_t site, const uint8_t tex
 
 static bool patch_with_token(struct memory_manager *mm, struct host_thread *thread, uint64_t site) {
     const struct mapping *row = tree_find(&mm->tree, site);
+    struct patch_guest guest CLEANUP(patch_guest) = patch_guest(thread, true);
     struct patch_shape shapes[PATCH_SHAPES];
     uint8_t text[PATCH_TEXT];
     size_t count;
@@ -244,7 +245,7 @@ static bool patch_with_token(struct memory_manager *mm, struct host_thread *thre
     }
     count = patch_shapes(text, shapes);
     for (size_t i = 0; i < count; i++) {
-        if (make(mm, thread, site, &shapes[i], text)) {
+        if (make(mm, &guest, site, &shapes[i], text)) {
             return true;
         }
     }
@@ -300,14 +301,27 @@ static bool concerns(const struct patch *patch, uint64_t start, uint64_t end) {
            (patch->trampoline < end && patch->trampoline + PATCH_CELL > start);
 }
 
+static bool touches_area(const struct patch_set *set, uint64_t start, uint64_t end) {
+    for (size_t i = 0; i < set->area_count; i++) {
+        if (set->areas[i].start < end && set->areas[i].start + PATCH_AREA > start) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Restores what the range concerns. */
 static void forget(struct memory_manager *mm, struct host_thread *thread, bool own, uint64_t start,
                    uint64_t end) {
+    struct patch_guest guest CLEANUP(patch_guest) = patch_guest(thread, own);
     struct patch_set *set = &mm->patches;
-    bool any = false;
+    /* Trampolines are in no order. */
+    bool all = touches_area(set, start, end), any = false;
+    size_t first =
+        all || start < PATCH_CELL ? 0 : patch_first_above(&set->live, start - PATCH_CELL);
 
     lock_acquire(&mm->lock);
-    for (size_t i = 0; i < set->live.count; i++) {
+    for (size_t i = first; i < set->live.count && (all || set->live.rows[i].start < end); i++) {
         if (concerns(&set->live.rows[i], start, end)) {
             set->live.rows[i].target = PATCH_ORIGINAL;
             any = true;
@@ -315,7 +329,7 @@ static void forget(struct memory_manager *mm, struct host_thread *thread, bool o
     }
     lock_release(&mm->lock);
     if (any) {
-        (void)patch_settle(mm, thread, own); /* or the guest ends, and what it wanted is not done */
+        (void)patch_settle(mm, &guest); /* or the guest ends, and what it wanted is not done */
     }
 }
 

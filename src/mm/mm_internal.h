@@ -108,7 +108,14 @@ struct patch_set {             /* changed with the token and the lock held; read
     bool off; /* atomic; never cleared */
 };
 /* patch_set.c; what changes a list or an area wants the lock too. */
-bool MUST_CHECK patch_write(struct host_thread *thread, uint64_t to, const void *from, size_t size);
+struct patch_guest { /* whose text is changed, for as long as that takes */
+    struct host_thread *thread;
+    bool own; /* it is the caller's, else any of the process's */
+    int memory_fd;
+};
+struct patch_guest patch_guest(struct host_thread *thread, bool own);
+void patch_guest_cleanup(struct patch_guest *guest);
+bool MUST_CHECK patch_write(struct patch_guest *guest, uint64_t to, const void *from, size_t size);
 /* The first row that ends above the address. */
 size_t patch_first_above(const struct patch_list *list, uint64_t address);
 /* Of the live ones, the one with a jump over the address; the one of that `syscall`; or NULL. */
@@ -122,11 +129,11 @@ void patch_list_insert(struct patch_list *list, size_t at, const struct patch *p
 void patch_list_remove(struct patch_list *list, size_t at);
 void patch_mark_cell(struct patch_set *set, uint64_t trampoline, bool used);
 /* Finds the patch a cell. The area, or NULL: there can be none. The token is held, not the lock. */
-const struct patch_area *patch_place(struct memory_manager *mm, struct host_thread *thread,
+const struct patch_area *patch_place(struct memory_manager *mm, struct patch_guest *guest,
                                      struct patch *patch);
-/* memory_patch.c, with the token. Takes all live patches to where they are to be; `own`: the thread
- * is the caller's. False: the guest is dying. */
-bool patch_settle(struct memory_manager *mm, struct host_thread *thread, bool own);
+/* memory_patch.c, with the token. Takes all live patches to where they are to be. False: the guest
+ * is dying. */
+bool patch_settle(struct memory_manager *mm, struct patch_guest *guest);
 /* Restores the sites whose text or trampoline lies in the range. */
 void memory_patch_forget(struct memory_manager *mm, struct host_thread *thread, uint64_t start,
                          uint64_t end);

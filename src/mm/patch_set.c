@@ -4,8 +4,22 @@
  */
 #include "mm/mm_internal.h"
 
-bool patch_write(struct host_thread *thread, uint64_t to, const void *from, size_t size) {
-    return host_memory_write_force(thread, to, from, size) == (ssize_t)size;
+struct patch_guest patch_guest(struct host_thread *thread, bool own) {
+    return (struct patch_guest){.thread = thread, .own = own, .memory_fd = -1};
+}
+
+void patch_guest_cleanup(struct patch_guest *guest) {
+    if (guest->memory_fd >= 0) {
+        (void)host_close(guest->memory_fd);
+    }
+}
+
+bool patch_write(struct patch_guest *guest, uint64_t to, const void *from, size_t size) {
+    if (guest->memory_fd < 0) {
+        guest->memory_fd = host_memory_open_force(guest->thread);
+    }
+    return guest->memory_fd >= 0 &&
+           host_pwrite(guest->memory_fd, from, size, (off_t)to) == (ssize_t)size;
 }
 
 /* ---- lists ---- */
@@ -130,7 +144,7 @@ static bool take_cell(const struct patch_area *area, struct patch *patch) {
     return false;
 }
 
-static struct patch_area *new_area(struct memory_manager *mm, struct host_thread *thread,
+static struct patch_area *new_area(struct memory_manager *mm, struct patch_guest *guest,
                                    uint64_t start) {
     uint64_t entry = host_aspace_fast_entry(mm->aspace);
     struct patch_area *areas;
@@ -142,9 +156,9 @@ static struct patch_area *new_area(struct memory_manager *mm, struct host_thread
     if (!areas) {
         return NULL;
     }
-    if (memory_map_anonymous_token(mm, thread, start, start + PATCH_AREA, PROT_READ | PROT_EXEC, 0,
-                                   MAPPING_TRAMPOLINE) ||
-        !patch_write(thread, start, &entry, sizeof(entry))) {
+    if (memory_map_anonymous_token(mm, guest->thread, start, start + PATCH_AREA,
+                                   PROT_READ | PROT_EXEC, 0, MAPPING_TRAMPOLINE) ||
+        !patch_write(guest, start, &entry, sizeof(entry))) {
         return NULL;
     }
     LOCK_GUARD(&mm->lock);
@@ -153,7 +167,7 @@ static struct patch_area *new_area(struct memory_manager *mm, struct host_thread
 }
 
 /* Finds the patch a cell. The area, or NULL: there can be none. */
-const struct patch_area *patch_place(struct memory_manager *mm, struct host_thread *thread,
+const struct patch_area *patch_place(struct memory_manager *mm, struct patch_guest *guest,
                                      struct patch *patch) {
     uint64_t low, high;
     int round = 0;
@@ -170,7 +184,7 @@ const struct patch_area *patch_place(struct memory_manager *mm, struct host_thre
         high = MIN(MAX(high, low + PATCH_AREA), USER_TASK_SIZE);
         start = tree_gap(&mm->tree, PATCH_AREA, PAGE_SIZE, low, high);
         if (start && !memory_reserved(mm, start, start + PATCH_AREA)) {
-            const struct patch_area *area = new_area(mm, thread, start);
+            const struct patch_area *area = new_area(mm, guest, start);
 
             return area && take_cell(area, patch) ? area : NULL;
         }

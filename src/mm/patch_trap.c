@@ -96,7 +96,9 @@ bool memory_patch_trap(struct memory_manager *mm, struct host_thread *thread,
     lock_release(&mm->lock);
     if (unfinished && memory_change_begin(mm) == 0) {
         /* Mostly somebody has just done it. */
-        (void)patch_settle(mm, thread, true);
+        struct patch_guest guest CLEANUP(patch_guest) = patch_guest(thread, true);
+
+        (void)patch_settle(mm, &guest);
         memory_change_end(mm);
     }
     if (!live && retired && (retry->rip != this.rip || retry->undone != this.undone)) {
