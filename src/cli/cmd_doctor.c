@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "host/host.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
@@ -195,6 +196,13 @@ static int read_child(pid_t child, const char *at) {
     return failed(process_vm_readv(child, &local, 1, &remote, 1, 0));
 }
 
+static int write_child(pid_t child, const char *at) {
+    char copy[8] = "starlin";
+    struct iovec local = {copy, sizeof(copy)}, remote = {(void *)(uintptr_t)at, sizeof(copy)};
+
+    return failed(process_vm_writev(child, &local, 1, &remote, 1, 0));
+}
+
 static int getfd_child(pid_t child, const char *at) {
     int pidfd = (int)syscall(SYS_pidfd_open, child, 0), fd, error;
 
@@ -211,7 +219,9 @@ static int getfd_child(pid_t child, const char *at) {
 }
 
 static int probe_process_vm(void *arg) {
-    return with_child(read_child);
+    int error = with_child(read_child);
+
+    return error ? error : with_child(write_child);
 }
 
 static int probe_pidfd_getfd(void *arg) {
@@ -288,9 +298,9 @@ static void check_required(struct report *report) {
          "lets only such processes be made as the kernel process ordered"},
         {"pidfd_open", probe_pidfd, NULL, "tells when a guest process ends"},
         {"pidfd_getfd", probe_pidfd_getfd, NULL, "fetches the filter's listener from the zygote"},
-        {"process_vm_readv on a child", probe_process_vm, NULL,
+        {"process_vm_readv and writev", probe_process_vm, NULL,
          "reads and writes the arguments of system calls"},
-        {"openat2", probe_openat2, NULL, "opens host files without following symbolic links"},
+        {"close_range", probe_close_range, NULL, "leaves guests none of the host's descriptors"},
         {"memfd_create", probe_memfd, NULL, "shares memory with guests; files in memory"},
     };
 
@@ -316,6 +326,11 @@ static void check_boundary(struct report *report) {
     tell(report, BOUNDARY, error == 0, "pid, mount, net, ipc, uts", why(error),
          "namespaces of their own: an escaped guest sees an empty world",
          "guests are held by the filter and no_new_privs alone");
+    int version = host_landlock_version();
+
+    tell(report, BOUNDARY, version > 0, "Landlock", why(version < 0 ? -version : 0),
+         "a guest process may open nothing of the host's by a path",
+         "only the filter keeps guest processes from the host's paths");
     error = probe_open_tree(NULL);
     tell(report, BOUNDARY, error == 0, "detached mounts", why(error),
          "the host's files are reached through read-only copies of its mounts",
@@ -340,10 +355,11 @@ static void check_speed(struct report *report) {
     tell(report, SPEED, error == 0, "filter without mitigation", why(error),
          "guest code is not slowed down by speculation barriers",
          "the host may slow down filtered processes");
+    error = probe_openat2(NULL);
+    tell(report, SPEED, error == 0, "openat2", why(error),
+         "a path of the host is opened by one call", "paths of the host take a call a component");
     tell(report, SPEED, fsgsbase, "fsgsbase", "", "thread pointers are read without a call",
          "thread pointers are read by a system call");
-    error = probe_close_range(NULL);
-    tell(report, NOTE, error == 0, "close_range", why(error), "is there", "is not there");
     if (sched_getaffinity(0, sizeof(cores), &cores) == 0) {
         count = CPU_COUNT(&cores);
     }

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 struct host_job *host_job_new_mock(void) {
@@ -251,6 +252,29 @@ static pid_t fork_zygote(const struct zygote_setup *wanted, struct zygote_report
     return -errno;
 }
 
+/* Later a copy that fails means a bad address; so that the host allows them at all is asked once,
+ * by a word that goes out of the sleeping zygote and back again. */
+static int check_copies(struct host_thread *zygote) {
+    uint64_t word;
+    struct iovec here = {&word, sizeof(word)};
+    struct iovec there = {(void *)(zygote->aspace->stub_base + STUB_STACKS_OFFSET), sizeof(word)};
+    const char *call = "process_vm_readv";
+    ssize_t copied = process_vm_readv(zygote->tid, &here, 1, &there, 1, 0);
+
+    if (copied == (ssize_t)sizeof(word)) {
+        call = "process_vm_writev";
+        copied = process_vm_writev(zygote->tid, &here, 1, &there, 1, 0);
+    }
+    if (copied == (ssize_t)sizeof(word)) {
+        return 0;
+    }
+    int error = copied < 0 ? errno : EIO;
+
+    log_line(LOG_ERROR, "cannot reach the memory of a guest process: %s: %s", call,
+             strerror(error));
+    return -error;
+}
+
 /* Waits until the zygote serves its slot, or has failed. */
 static int zygote_wait(struct host_thread *zygote, const struct zygote_report *report) {
     _Atomic uint32_t *turn = (_Atomic uint32_t *)&zygote->slot->turn;
@@ -273,7 +297,7 @@ static int zygote_wait(struct host_thread *zygote, const struct zygote_report *r
     }
     __atomic_store_n(&zygote->slot->kernel_sleeps, 0, __ATOMIC_RELAXED);
     zygote->started = true;
-    return 0;
+    return check_copies(zygote);
 }
 
 static int zygote_start(struct host_job *job, struct host_aspace *aspace,

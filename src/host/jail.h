@@ -38,4 +38,11 @@ int MUST_CHECK host_jail_enter(const struct host_jail *jail);
 #define HOST_JAIL_CALLS_MAX 60
 size_t host_jail_calls(const struct host_jail *jail, int *calls, size_t room);
 
+/* Guests' processes: from now on this process and its children open no file of the host by a path,
+ * use no TCP port, and reach neither abstract sockets nor processes outside, as far as the host's
+ * Landlock goes. Needs no_new_privs or CAP_SYS_ADMIN. -errno, also where there is no Landlock. */
+int MUST_CHECK host_landlock_deny_all(void);
+/* The host's version of it, from 1 on; -errno: it has none. */
+int MUST_CHECK host_landlock_version(void);
+
 #endif

@@ -4,6 +4,7 @@
  */
 #include <asm/ioctls.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -13,6 +14,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -115,6 +117,41 @@ static void test_numbers(void **state) {
     assert_int_equal(jailed(true, try_numbers), 0);
 }
 
+/* Landlock for guests: no path of the host opens, what is open already stays usable. */
+static void test_landlock(void **state) {
+    int status = -1, version = host_landlock_version();
+    pid_t pid;
+
+    if (version < 1) {
+        skip();
+    }
+    pid = fork();
+    if (pid == 0) {
+        int fd = open("/proc/self/stat", O_RDONLY);
+        char byte;
+
+        if (fd < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+            _exit(1);
+        }
+        if (host_landlock_deny_all() < 0) {
+            _exit(2);
+        }
+        if (open("/proc/self/stat", O_RDONLY) >= 0 || errno != EACCES ||
+            open("/tmp", O_RDONLY | O_DIRECTORY) >= 0 || errno != EACCES ||
+            open("/tmp", O_WRONLY | O_TMPFILE, 0600) >= 0 || errno != EACCES) {
+            _exit(3);
+        }
+        if (version >= 6 && (kill(getppid(), 0) == 0 || errno != EPERM)) {
+            _exit(4);
+        }
+        _exit(read(fd, &byte, 1) == 1 ? 0 : 5);
+    }
+    assert_true(pid > 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 #define REFUSED(...)                                                                               \
     do {                                                                                           \
         if (!refused(syscall(__VA_ARGS__))) {                                                      \
@@ -198,9 +235,8 @@ static void test_work(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_count),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_count),   cmocka_unit_test(test_landlock),
+        cmocka_unit_test(test_numbers), cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_work),
     };
 
