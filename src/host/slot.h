@@ -123,7 +123,8 @@ struct slot_fd {
 #define SLOT_FD_SEEK    0x40000u /* it has a position, which is the host's */
 #define SLOT_FD_BLOCKS  0x80000u /* a call on it may sleep */
 
-#define SLOT_DIRECT_FUTEX  0x40000000u /* in slot->direct, for a number: it waits for a futex */
+#define SLOT_DIRECT_FUTEX                                                                          \
+    0x40000000u /* in slot->direct, for a number: it waits for a futex, or sleeps */
 #define SLOT_DIRECT_WAITED 0x80000000u /* in slot->direct: somebody sleeps until it changes */
 
 #define SLOT_DEAD   0u

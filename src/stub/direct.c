@@ -1,6 +1,6 @@
 /*
  * Class D: read, write and seek on a descriptor that the kernel has donated, by one host call; and
- * futexes (direct_futex.c).
+ * futexes and sleeping (direct_futex.c).
  *
  * Only a plain success is answered here. Whatever else the host says (an error, an end of file
  * where a signal or a wake-up may be due, a part of a write) goes to the kernel, which makes the
@@ -87,6 +87,9 @@ int direct_call(struct stub_thread *thread, long number, const uint64_t args[6],
 
     if (number == SYS_futex) {
         return direct_futex(thread, args, result);
+    }
+    if (number == SYS_clock_nanosleep) {
+        return direct_sleep(thread, args, result);
     }
     if (!rights || !table || args[0] >= SLOT_TABLE_FDS) {
         return 0;

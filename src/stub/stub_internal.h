@@ -59,6 +59,7 @@
 #define SYS_prctl           157
 #define SYS_arch_prctl      158
 #define SYS_futex           202
+#define SYS_clock_nanosleep 230
 #define SYS_exit_group      231
 
 #define FUTEX_WAIT 0
@@ -214,6 +215,7 @@ int64_t direct_blocking(struct stub_thread *thread, uint64_t number, const uint6
 
 /* direct_futex.c: as direct_call(). */
 int direct_futex(struct stub_thread *thread, const uint64_t args[6], int64_t *result);
+int direct_sleep(struct stub_thread *thread, const uint64_t args[6], int64_t *result);
 
 /* local.c: 1 when the call is answered, with 0. New threads and processes make it once and first:
  * it is not worth a patch of its site. */

@@ -254,7 +254,7 @@ int64_t sys_clock_nanosleep(struct task *current, int clockid, int flags,
     case CLOCK_TAI:
         break;
     case CLOCK_THREAD_CPUTIME_ID:
-        return -EINVAL;
+        return -EOPNOTSUPP;
     case CLOCK_PROCESS_CPUTIME_ID:
         log_once(LOG_WARN, "clock_nanosleep", (uint64_t)clockid,
                  "not supported: clock_nanosleep(2) on a CPU-time clock");
