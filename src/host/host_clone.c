@@ -118,6 +118,13 @@ static void inherit_state(struct host_thread *child, const struct host_thread *p
     }
 }
 
+/* The host has made it with its parent's core. Read afterwards: who was unpinned meanwhile may have
+ * been so before. */
+static void inherit_core(struct host_thread *child, const struct host_thread *parent) {
+    atomic_store(&child->pinned_to, atomic_load(&parent->pinned_to));
+    pairing_assign(child, parent);
+}
+
 static void expect_start(struct host_thread *child, bool announce) {
     child->slot->announce = announce;
     __atomic_store_n(&child->slot->turn, SLOT_GUEST, __ATOMIC_RELEASE);
@@ -173,7 +180,7 @@ int host_thread_clone(struct host_thread *parent, bool set_tls, uint64_t tls,
         return -ESRCH;
     }
     atomic_store(&thread->tid, (pid_t)tid);
-    pairing_assign(thread, parent);
+    inherit_core(thread, parent);
     *child = STEAL(thread);
     return 0;
 }
@@ -207,7 +214,7 @@ static int clone_sharing(struct host_thread *parent, struct host_process *proces
     if (result) {
         return result;
     }
-    pairing_assign(thread, parent);
+    inherit_core(thread, parent);
     *child = STEAL(thread);
     return 0;
 }
@@ -248,7 +255,7 @@ static int clone_copying(struct host_thread *parent, struct host_process *proces
     if (pid < 0) {
         return pid >= -MAX_ERRNO ? (int)pid : -ESRCH;
     }
-    pairing_assign(thread, parent);
+    inherit_core(thread, parent);
     *aspace_out = STEAL(aspace);
     *child = STEAL(thread);
     return 0;

@@ -73,6 +73,7 @@ struct host_thread {
     /* pairing.c */
     _Atomic int cpu;          /* the core that both threads belong to, by its index; -1: anywhere */
     int kernel_cpu;           /* where the own kernel thread was last pinned for it */
+    _Atomic int pinned_to;    /* the host thread's core; -1: not known, or any */
     _Atomic int move_to;      /* the event thread wants it there at its next turn; -1: nowhere */
     _Atomic uint32_t user_at; /* the core, plus one, where it is counted while its guest has the
                                  turn; 0: it has not, or the tick has given it up */

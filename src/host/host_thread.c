@@ -32,6 +32,7 @@ struct host_thread *host_thread_new(struct host_process *process, struct host_as
     thread->index = index;
     thread->leader = leader;
     thread->kernel_cpu = -1;
+    atomic_store(&thread->pinned_to, -1);
     atomic_store(&thread->cpu, -1);
     atomic_store(&thread->move_to, -1);
     thread->slot = aspace->mock ? NULL : host_aspace_slot(aspace, index);

@@ -39,6 +39,7 @@ static struct {
 /* What the calling kernel thread is to us. Numbers of cores are one more, 0: none. */
 static _Thread_local struct {
     uint32_t core;     /* where its task is counted */
+    int pinned;        /* where it may run alone */
     uint32_t follow;   /* where it shall move at its next turn */
     uint32_t followed; /* wake-ups in a row that say so */
     int64_t stay_until;
@@ -202,6 +203,10 @@ static void core_set(int core, cpu_set_t *set) {
 void pairing_pin_self(int core) {
     cpu_set_t set;
 
+    if (seat.pinned == core + 1) {
+        return;
+    }
+    seat.pinned = core + 1;
     core_set(core, &set);
     (void)sched_setaffinity(0, sizeof(set), &set); /* what fails costs speed alone */
 }
@@ -222,8 +227,10 @@ static void pin(struct host_thread *thread, int core) {
     cpu_set_t set;
 
     spread_stop(SPREAD_CROWDED);
-    core_set(core, &set);
-    (void)sched_setaffinity(thread->tid, sizeof(set), &set);
+    if (atomic_exchange(&thread->pinned_to, core) != core) {
+        core_set(core, &set);
+        (void)sched_setaffinity(thread->tid, sizeof(set), &set);
+    }
     pairing_pin_self(core);
     thread->kernel_cpu = core;
     atomic_store(&thread->cpu, core);
@@ -307,6 +314,7 @@ static bool look_at_threads(struct host_process *process, int crowded, int move_
                 atomic_store(&thread->unpinned, true);
                 /* Fails only when the thread has just gone. */
                 (void)sched_setaffinity(thread->tid, sizeof(pairing.all), &pairing.all);
+                atomic_store(&thread->pinned_to, -1); /* last: whoever pins it now may be late */
             }
         }
         thread->tick_turns = turns;
