@@ -345,6 +345,20 @@ static bool needs_frame(long number) {
     }
 }
 
+/* A handler runs before the next instruction: the site that asks for it needs the frame. */
+static bool signals_itself(const struct task *current, const struct user_regs *regs) {
+    switch ((int32_t)regs->rax) {
+    case SYS_kill:
+        return (int32_t)regs->rdi == current->thread_group->leader;
+    case SYS_tkill:
+        return (int32_t)regs->rdi == current->id;
+    case SYS_tgkill:
+        return (int32_t)regs->rsi == current->id;
+    default:
+        return false;
+    }
+}
+
 /* A call that came by a signal and need not the next time. True: when it is answered, the guest
  * goes on where the jump is now (enter_site). */
 static bool patch_site(struct task *current) {
@@ -352,6 +366,7 @@ static bool patch_site(struct task *current) {
     int32_t number = (int32_t)regs->rax;
 
     if (host_thread_came_patched(current->thread) || needs_frame(number) ||
+        signals_itself(current, regs) ||
         !(host_job_allowed(current->thread_group->kernel->job) & SLOT_PUBLIC_PATCH)) {
         return false;
     }

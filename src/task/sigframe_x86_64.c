@@ -237,11 +237,56 @@ static int fpstate_merge(uint8_t *image, size_t size, const uint8_t *from, size_
     return 0;
 }
 
+/* The part of the host's image that a restored one keeps, as it was seen last. */
+struct fpstate_shape {
+    size_t size;
+    uint32_t mask;
+    struct _fpx_sw_bytes sw;
+};
+_Static_assert(sizeof(struct fpstate_shape) <= sizeof(((struct task *)0)->fpstate_shape),
+               "struct task has room for it");
+
+static void shape_note(struct task *current, const uint8_t *image, size_t size) {
+    struct fpstate_shape shape = {.mask = load32(image + FXSAVE_MXCSR_MASK)};
+
+    if (fpstate_xstate(image, size, &shape.sw)) {
+        shape.size = size;
+        memcpy(current->fpstate_shape, &shape, sizeof(shape));
+    }
+}
+
+/* An image of the host's that a guest's is about to be taken into: from what is known of it where
+ * that will do, since its contents do not matter. */
+static uint8_t *fpstate_blank(struct task *current, size_t *size) {
+    size_t host_size = host_thread_fpstate_size(current->thread);
+    struct fpstate_shape shape;
+    uint32_t magic = FP_XSTATE_MAGIC2;
+    uint8_t *image;
+
+    memcpy(&shape, current->fpstate_shape, sizeof(shape));
+    if (shape.size == 0 || shape.size != host_size) {
+        image = fpstate_get(current, size);
+        if (image) {
+            shape_note(current, image, *size);
+        }
+        return image;
+    }
+    image = calloc(1, shape.size);
+    if (image) {
+        memcpy(image + FXSAVE_MXCSR_MASK, &shape.mask, sizeof(shape.mask));
+        memcpy(image + FXSAVE_SW_RESERVED, &shape.sw, sizeof(shape.sw));
+        memcpy(image + shape.sw.xstate_size, &magic, sizeof(magic));
+        *size = shape.size;
+    }
+    return image;
+}
+
 /* Loads the guest's image at `address` (0: the initial state). */
 static int fpstate_restore(struct task *current, uint64_t address) {
     uint8_t *image CLEANUP(free) = NULL, *from CLEANUP(free) = NULL;
     struct _fpx_sw_bytes sw;
     size_t size, from_size = FXSAVE_SIZE;
+    ssize_t got;
     int result;
 
     if (address == 0) {
@@ -251,19 +296,22 @@ static int fpstate_restore(struct task *current, uint64_t address) {
     if (host_thread_fpstate_size(current->thread) < FXSAVE_SIZE) {
         return 0;
     }
-    image = fpstate_get(current, &size);
+    image = fpstate_blank(current, &size);
     from = malloc(FPSTATE_MAX);
     if (!image || !from) {
         return -EFAULT;
     }
-    result = copy_from_user(current->thread, from, user_address(address), FXSAVE_SIZE);
-    if (result < 0) {
-        return result;
+    /* A frame that was made here is as large as the host's. */
+    got = copy_from_user_partial(current->thread, from, user_address(address), size);
+    if (got < FXSAVE_SIZE) {
+        return -EFAULT;
     }
     memcpy(&sw, from + FXSAVE_SW_RESERVED, sizeof(sw));
     if (sw.magic1 == FP_XSTATE_MAGIC1 && sw.extended_size > FXSAVE_SIZE &&
         sw.extended_size <= FPSTATE_MAX) {
         from_size = sw.extended_size;
+    }
+    if (from_size > (size_t)got) {
         /* From the start once more: what was fetched first may have changed meanwhile. */
         result = copy_from_user(current->thread, from, user_address(address), from_size);
         if (result < 0) {

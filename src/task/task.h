@@ -237,6 +237,7 @@ struct task {
     uint32_t personality;    /* personality(2) */
     kernel_sigset
         saved_mask; /* sigsuspend, ppoll, pselect, epoll_pwait: restored after the handler */
+    uint64_t fpstate_shape[8]; /* sigframe_x86_64.c; own kernel thread only */
     bool restore_mask;
     struct {
         uint64_t trapno, error, address;
