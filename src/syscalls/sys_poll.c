@@ -84,7 +84,7 @@ static int64_t do_poll(struct task *current, struct user_address address, unsign
     if (result >= 0 && count) {
         /* revents alone: the guest may change the rest meanwhile. They are 8 bytes apart, so the
          * whole is written, as long as what it had read. */
-        int error = copy_to_user(current->thread, address, fds, size);
+        int error = answer_to_user(current->thread, address, fds, size);
 
         if (error) {
             result = error;
@@ -357,7 +357,7 @@ static int64_t do_epoll_wait(struct task *current, int epfd, struct user_address
     }
     result = epoll_wait_events(epoll, out, maxevents, deadline);
     if (result > 0) {
-        int error = copy_to_user(current->thread, events, out, (size_t)result * sizeof(*out));
+        int error = answer_to_user(current->thread, events, out, (size_t)result * sizeof(*out));
 
         result = error ? error : result;
     } else if (result == -ERESTARTSYS) {

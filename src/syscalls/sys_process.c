@@ -205,7 +205,7 @@ int64_t sys_wait4(struct task *current, pid_t pid, struct user_address wstatus, 
     if (result < 0 || waited.pid == 0) {
         return result;
     }
-    if (!user_address_is_null(wstatus) && put_user(current->thread, waited.status, wstatus)) {
+    if (!user_address_is_null(wstatus) && answer_user(current->thread, waited.status, wstatus)) {
         return -EFAULT;
     }
     result = put_rusage(current, rusage, &waited.usage);
