@@ -1,3 +1,4 @@
+# timeout: 240
 # Signals to the launcher reach the program; a closed pipe ends it; nothing is left behind, however it ends.
 . "$TESTS/lib.sh"
 S=$STARLING
@@ -60,6 +61,56 @@ done
 read -r line <&7
 wait "$pid"
 same_text "stopped and continued" "$? $line" "0 142"
+exec 6>&- 7<&-
+rm in out
+
+# The kernel process killed: the launcher says so, and no guest survives it; where the host allows no namespaces, too.
+without_namespaces=(unshare --user --map-root-user sh -c \
+    'for n in user pid net mnt ipc uts; do echo 0 >/proc/sys/user/max_${n}_namespaces; done; exec "$@"' without)
+for way in full less; do
+    run=("$S")
+    if [ $way = less ]; then
+        "${without_namespaces[@]}" true 2>/dev/null || break
+        run=("${without_namespaces[@]}" "$S")
+    fi
+    checks=$((checks + 1))
+    mkfifo out
+    "${run[@]}" run -- sh -c 'echo ready; sleep 1000 & (exec sleep 1000) & exec sleep 1000' >out 2>err &
+    pid=$!
+    exec 6<out
+    read -r line <&6
+    kill -KILL $(cat /proc/$pid/task/*/children)
+    wait "$pid"
+    same_text "status ($way)" "$?" 125
+    grep -q 'the kernel process was killed by signal 9 .*; the sandbox is gone' err || fail "it says ($way): $(cat err)"
+    timeout 10 cat <&6 >/dev/null || fail "a guest survives its kernel process ($way)"
+    exec 6<&-
+    rm out
+done
+
+# One guest's host process killed: that guest dies as by SIGKILL, the others do not notice. It is known by its size.
+checks=$((checks + 1))
+mkfifo in out
+"$S" run -- bash -c 'tail -c 60000000 < <(head -c 60000000 /dev/zero; exec sleep 1000) & a=$!; sleep 1000 & c=$!
+    echo ready; wait $a; echo $?; (exit 3); echo $?; read -r line; echo $line; kill $c && exit 7' <in >out 2>err &
+pid=$!
+exec 6>in 7<out
+read -r line <&7
+read -r kernel </proc/$pid/task/$pid/children
+victim=
+for i in {1..200}; do
+    for guest in $(cat /proc/${kernel% }/task/*/children); do
+        size=$(awk '/^VmRSS/ { print $2 }' /proc/$guest/status 2>/dev/null)
+        [ "${size:-0}" -lt 55000 ] || victim=$guest
+    done
+    [ -z "$victim" ] || break
+    sleep 0.05
+done
+kill -KILL "$victim" || kill -KILL "$pid" # so that the test ends
+echo go >&6
+same_text "a guest's host process killed" "$(cat <&7 | tr '\n' ' ')" "137 3 go "
+wait "$pid"
+same_text "its parent" "$?" 7
 exec 6>&- 7<&-
 rm in out
 
