@@ -22,7 +22,7 @@ TSAN_ATTACKS := attack/donated_files attack/path_races attack/proc_files attack/
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps-build deps-test deps-check demo test check check-format check-layering check-docs check-tidy check-clang \
-        check-unit check-sanitizers bench docs format install clean
+        check-unit check-sanitizers check-classes bench docs format install clean
 .SUFFIXES:
 
 all: $(BUILD)/build.ninja ## build $(BUILD)/starling
@@ -44,7 +44,7 @@ test: deps-test ## build and run every test
 	@$(MAKE) --no-print-directory all
 	@tests/run --build $(BUILD) -j $(JOBS) $(TESTS)
 
-check: deps-check check-format check-layering check-docs check-tidy check-sanitizers ## format, lint, layering, clang, sanitizers, tests
+check: deps-check check-format check-layering check-docs check-tidy check-sanitizers check-classes ## format, lint, layering, clang, sanitizers, tests
 	@$(MAKE) --no-print-directory test
 
 check-format: ## is every C file as clang-format leaves it?
@@ -74,6 +74,12 @@ check-sanitizers: all ## unit tests, and guests and attacks on a kernel process,
 	@$(NINJA) -C $(BUILD)-tsan -j $(JOBS) && tests/run --build $(BUILD)-tsan -j $(JOBS) --suite unit
 	@TSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 tests/run --build $(BUILD) -j $(JOBS) \
 	    --starling $(BUILD)-tsan/starling --slower 4 'guest/*/starling' $(TSAN_ATTACKS)
+
+check-classes: all ## the tests without calls that guests answer themselves (classes L and D), without patched sites
+	@for without in --no-direct --no-local '--no-direct --no-local' --no-patch; do \
+	    echo "run $$without:"; \
+	    tests/run --build $(BUILD) -j $(JOBS) --slower 4 --starling-args="$$without" 'guest/*/starling' cli programs || exit 1; \
+	done
 
 bench: deps-test ## measure beside native and the peers; writes docs/performance.md and .svg
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-release BUILDTYPE=release all
