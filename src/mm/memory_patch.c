@@ -37,6 +37,8 @@
 #define SYSCALL_SIZE 2
 /* Of a program that has several threads; it makes and removes code all the time. */
 #define RETIRED_MAX 8192
+/* More than any program has, and what one can make the kernel keep for it. */
+#define LIVE_MAX (1 << 17)
 
 /* ---- changing the text ---- */
 
@@ -278,7 +280,7 @@ bool memory_patch_call(struct memory_manager *mm, struct host_thread *thread,
     if (!memory_manager_is_shared(mm)) {
         prune(mm, regs);
     }
-    possible = set->retired.count < RETIRED_MAX && !set->off;
+    possible = set->retired.count < RETIRED_MAX && set->live.count < LIVE_MAX && !set->off;
     patched = patch_live_of(set, site) != NULL; /* another thread was faster */
     if (!patched && possible) {
         patched = patch_with_token(mm, thread, site);
@@ -292,18 +294,29 @@ bool memory_patch_call(struct memory_manager *mm, struct host_thread *thread,
 
 /* ---- undoing ---- */
 
-static bool concerns(const struct patch *patch, uint64_t start, uint64_t end) {
+static bool touches_area(const struct patch_set *set, uint64_t start, uint64_t end) {
+    for (size_t i = 0; i < set->area_count; i++) {
+        if (set->areas[i].start < end && set->areas[i].start + PATCH_AREA > start) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Its text is in the range, or a part of the area that its trampoline is in and needs. */
+static bool concerns(const struct patch_set *set, const struct patch *patch, uint64_t start,
+                     uint64_t end) {
     uint64_t moved = patch_covers(patch)
                          ? (uint64_t)patch->shape.before + SYSCALL_SIZE + patch->shape.behind
                          : patch->shape.before;
 
-    return (patch->start < end && patch->start + moved > start) ||
-           (patch->trampoline < end && patch->trampoline + PATCH_CELL > start);
-}
-
-static bool touches_area(const struct patch_set *set, uint64_t start, uint64_t end) {
+    if (patch->start < end && patch->start + moved > start) {
+        return true;
+    }
     for (size_t i = 0; i < set->area_count; i++) {
-        if (set->areas[i].start < end && set->areas[i].start + PATCH_AREA > start) {
+        uint64_t area = set->areas[i].start;
+
+        if (area < end && area + PATCH_AREA > start && patch->trampoline - area < PATCH_AREA) {
             return true;
         }
     }
@@ -322,7 +335,7 @@ static void forget(struct memory_manager *mm, struct host_thread *thread, bool o
 
     lock_acquire(&mm->lock);
     for (size_t i = first; i < set->live.count && (all || set->live.rows[i].start < end); i++) {
-        if (concerns(&set->live.rows[i], start, end)) {
+        if (concerns(set, &set->live.rows[i], start, end)) {
             set->live.rows[i].target = PATCH_ORIGINAL;
             any = true;
         }
