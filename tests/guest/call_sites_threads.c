@@ -1,4 +1,6 @@
 /*
+ * timeout: 180
+ *
  * Code that makes system calls, run by several threads at once, from its first time on: while it is
  * new, while one of them rewrites, protects, moves or removes what is beside it, while signals come
  * at every instruction, while one of them steps through it. Each call does what it does the first
@@ -21,7 +23,7 @@
 
 #define PAGE   4096UL
 #define STRIDE 192 /* from one piece of code to the next, with nops between */
-#define RACERS 3
+#define RACERS 2
 
 struct shape {
     unsigned char code[24];
@@ -144,7 +146,7 @@ static void finish(pthread_t threads[RACERS]) {
 
 /* Thousands of sites that no thread has run before, each run by all threads at that moment. */
 TEST(racing_for_new_sites) {
-    const size_t count = 2000;
+    const size_t count = 1400;
     long self = syscall(SYS_gettid);
     pthread_t threads[RACERS];
     size_t size;
@@ -214,7 +216,7 @@ static void *signaller(void *arg) {
 /* A handler finds the program at its own instructions only, and returns to any of them. */
 TEST(signals_while_sites_are_new) {
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
-    const size_t count = 1500;
+    const size_t count = 800;
     long self = syscall(SYS_gettid);
     pthread_t threads[RACERS], signals, main_thread = pthread_self();
 
@@ -317,7 +319,7 @@ TEST(running_code_is_protected_anew) {
     text = make(count, &size);
     at_now = 0;
     start(threads, racer);
-    for (unsigned round = 0; round < 600; round++) {
+    for (unsigned round = 0; round < 300; round++) {
         at_now = round % count;
         REQUIRE_OK(mprotect(text, size, PROT_READ | PROT_WRITE | PROT_EXEC));
         if (round % 3 == 0) {
