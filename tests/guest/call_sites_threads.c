@@ -202,12 +202,18 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
     strange += offset < text_size && !is_boundary(offset);
 }
 
+/* One after the other, each at another moment. */
 static void *signaller(void *arg) {
     const pthread_t *target = arg;
 
-    while (!over) {
+    for (unsigned round = 0; !over; round++) {
+        unsigned long before = handled;
+
         pthread_kill(*target, SIGUSR1);
-        for (volatile int i = 0; i < 300; i++) {
+        while (handled == before && !over) {
+            sched_yield();
+        }
+        for (volatile unsigned i = 0; i < round % 997; i++) {
         }
     }
     return NULL;
@@ -231,7 +237,7 @@ TEST(signals_while_sites_are_new) {
             check(i, self);
         }
     }
-    for (size_t i = 0; handled < 500; i = (i + 1) % count) {
+    for (size_t i = 0; handled < 150; i = (i + 1) % count) {
         check(i, self);
     }
     finish(threads);
