@@ -134,6 +134,11 @@ int task_wait(struct task *current, idtype_t idtype, pid_t id, int options,
         }
         found = wait_sleep(WAIT_FOREVER);
         if (found) {
+            /* The signal may be the very SIGCHLD of the child that we wait for: then it was no
+             * interruption, and the handler runs after we have the child. */
+            int now = look(current, idtype, id, options, result, &reaped);
+
+            found = now ? now : found;
             break;
         }
     }

@@ -261,6 +261,38 @@ TEST(sigchld_says_who_and_how) {
     sigprocmask(SIG_SETMASK, &old, NULL);
 }
 
+static volatile int ends_seen;
+
+static void on_end(int signal) {
+    ends_seen++;
+}
+
+/* The child's own SIGCHLD, whose handler restarts nothing, does not interrupt the wait for it. */
+TEST(the_signal_of_the_end_does_not_interrupt_wait) {
+    struct sigaction action = {.sa_handler = on_end}, old;
+    siginfo_t info;
+    CHECK_OK(sigaction(SIGCHLD, &action, &old));
+    for (int i = 0; i < 300; i++) {
+        int status;
+        ends_seen = 0;
+        memset(&info, 0, sizeof info);
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(3);
+        if (i % 2) {
+            CHECK_EQ(waitpid(pid, &status, 0), pid);
+            CHECK_EQ(status, 3 << 8);
+        } else {
+            CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED));
+            CHECK_EQ(info.si_pid, pid);
+        }
+        CHECK_EQ(ends_seen, 1);
+        if (guest_test_failures)
+            break;
+    }
+    CHECK_OK(sigaction(SIGCHLD, &old, NULL));
+}
+
 TEST(ignored_children_leave_no_zombies) {
     signal(SIGCHLD, SIG_IGN);
     fork_exit(1);
