@@ -128,12 +128,14 @@ static void init_stopped(int signal) {
 
 /*
  * What all guests hold, in bytes. First the cheap sum, which counts a page once for each process
- * that shares it; only when that is above the limit the exact one. Files in a tmpfs that are mapped
- * are in both of the exact sum's last two terms, so the larger stands for both.
+ * that shares it; only when that is above the limit the exact one. Files in a tmpfs and shared
+ * memory that are mapped are in both of the exact sum's last two terms, so the larger stands for
+ * both.
  */
 static uint64_t guests_memory(uint64_t limit) {
     struct task **tasks = kernel_tasks(control.kernel, true);
-    uint64_t resident = 0, anonymous = 0, shared = 0, files = tmpfs_memory_used();
+    uint64_t resident = 0, anonymous = 0, shared = 0;
+    uint64_t files = tmpfs_memory_used() + shared_memory_used();
     bool exact = false;
 
     do {

@@ -96,6 +96,8 @@ void memory_change_end(struct memory_manager *mm);
  */
 int64_t MUST_CHECK memory_settle(struct memory_manager *mm, struct host_thread *thread,
                                  int outcome);
+/* What all shared anonymous memory holds, in bytes, by the host's account: for --memory. */
+uint64_t shared_memory_used(void);
 /* Off: every call returns what it will be (--strace). On at start. */
 void memory_set_deferring(bool on);
 bool memory_deferring(void);

@@ -24,6 +24,24 @@ if command -v cc >/dev/null && cc -O0 -o hog hog.c; then
     expect 137 '' "held more than 100663296 bytes of memory \(--memory\)" "$S" run --memory 96M --timeout 50 -- ./hog
     expect 0 '^survived$' '' "$S" run --memory 512M -- sh -c 'echo survived'
 fi
+# Shared memory is held, mapped or not.
+cat >shared.c <<'END'
+#include <string.h>
+#include <sys/mman.h>
+int main(void) {
+    char *p = mmap(NULL, 2000 << 20, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return 1;
+    for (long at = 0; at < 2000l << 20; at += 1 << 20) {
+        memset(p + at, 1, 1 << 20);
+        madvise(p + at, 1 << 20, MADV_DONTNEED);
+    }
+    return 0;
+}
+END
+if command -v cc >/dev/null && cc -O0 -o shared shared.c; then
+    expect 137 '' "\(--memory\)" "$S" run --memory 96M --timeout 50 -- ./shared
+fi
 # Files in memory count too.
 expect 137 '' "\(--memory\)" "$S" run --memory 64M --timeout 50 -- sh -c 'cat /dev/zero >big'
 
