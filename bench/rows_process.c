@@ -1,8 +1,12 @@
 /* Rows of memory and processes. */
 #include "bench.h"
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -117,6 +121,64 @@ static int run_exec_dynamic(void) {
     return wait_for(pid);
 }
 
+/* Two processes on one core that wake each other by a futex: natively this is what the host charges
+ * for a hand-over between two threads that share a core. */
+static _Atomic uint32_t *turn;
+
+static int turn_give(uint32_t mine) {
+    *turn = !mine;
+    TRY(syscall(SYS_futex, turn, FUTEX_WAKE, 1, NULL, NULL, 0));
+    while (*turn != mine) {
+        if (syscall(SYS_futex, turn, FUTEX_WAIT, !mine, NULL, NULL, 0) == -1 && errno != EAGAIN)
+            return errno;
+    }
+    return 0;
+}
+
+static int pin(const cpu_set_t *set) {
+    TRY(sched_setaffinity(0, sizeof(*set), set));
+    return 0;
+}
+
+static cpu_set_t all_cores;
+
+static int turn_open(void) {
+    cpu_set_t one;
+
+    turn = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (turn == MAP_FAILED)
+        return errno;
+    TRY(sched_getaffinity(0, sizeof(all_cores), &all_cores));
+    CPU_ZERO(&one);
+    for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++)
+        if (CPU_ISSET(i, &all_cores))
+            CPU_SET(i, &one);
+    int err = pin(&one);
+    if (err)
+        return err;
+    partner = (pid_t)TRY(fork());
+    if (partner == 0) {
+        while (*turn != 1)
+            if (syscall(SYS_futex, turn, FUTEX_WAIT, 0, NULL, NULL, 0) == -1 && errno != EAGAIN)
+                _exit(1);
+        while (turn_give(1) == 0)
+            ;
+        _exit(1);
+    }
+    return 0;
+}
+
+static int run_turn(void) {
+    return turn_give(0);
+}
+
+static int turn_close(void) {
+    TRY(kill(partner, SIGKILL));
+    TRY(waitpid(partner, NULL, 0));
+    TRY(munmap((void *)turn, PAGE));
+    return pin(&all_cores);
+}
+
 static int busy(int count) {
     pid_t pids[4];
     int err = 0;
@@ -155,6 +217,7 @@ const struct row process_rows[] = {
     {.name = "vfork+exec+wait", .run = run_vfork_exec},
     {.name = "vfork+exec+wait, dynamic", .run = run_exec_dynamic},
     {.name = "pipe ping-pong", .run = run_ping, .open = ping_open, .close = ping_close},
+    {.name = "futex turn, one core", .run = run_turn, .open = turn_open, .close = turn_close},
     {.name = "two busy processes", .run = run_busy_2, .single = 1},
     {.name = "four busy processes", .run = run_busy_4, .single = 1},
     {0},
