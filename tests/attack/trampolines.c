@@ -71,7 +71,8 @@ static unsigned char *pages_of(unsigned char *cell, unsigned long *size) {
 TEST(removed_and_overwritten) {
     make();
     call_all(20);
-    REQUIRE(trampoline(1) != NULL); /* else there is nothing to attack */
+    if (!trampoline(1))
+        SKIP("sites are not patched here"); /* --no-patch, or a processor without fsgsbase */
     for (int round = 0; round < 60; round++) {
         unsigned char *cell = trampoline(1 + (unsigned long)round % SITES), *start;
         unsigned long size;
@@ -173,7 +174,8 @@ TEST(entered_anywhere) {
             alarm(5);
             make();
             call_all(10);
-            at = offset < 14 ? text + STRIDE + offset : trampoline(1) + (offset - 14);
+            at = offset < 14 || !trampoline(1) ? text + STRIDE + offset
+                                               : trampoline(1) + offset - 14;
             __asm__ volatile("call *%0"
                              :
                              : "r"(at), "a"(39), "c"(0x7ea000000000ul), "D"(1), "S"(2), "d"(3)
