@@ -305,6 +305,7 @@ struct preparation {
     char *cwd;
     int trace_fd;
     struct host_job *job;
+    struct host_jail jail;
 };
 
 static void job_error(int error) {
@@ -351,6 +352,12 @@ static bool prepare(const struct run_options *options, const struct launch *laun
         cli_error("run: cannot use /proc/self/fd: %s", strerror(-error));
         return false;
     }
+    made->jail.writable = made->trees.writable;
+    error = host_jail_prepare(&made->jail);
+    if (error) {
+        cli_error("run: cannot make the kernel process's list of calls: %s", strerror(-error));
+        return false;
+    }
     error = host_job_ready(made->job);
     if (error) {
         job_error(error);
@@ -391,9 +398,7 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
         kernel_end(&launch, EXIT_STARLING);
     }
 
-    struct host_jail jail = {.writable = made.trees.writable};
-
-    error = host_jail_enter(&jail);
+    error = host_jail_enter(&made.jail);
     if (!error) {
         error = poller_start();
     }

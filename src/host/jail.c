@@ -5,7 +5,9 @@
 #include <asm/termbits.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/mount.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/mman.h>
@@ -281,7 +283,29 @@ static int allow(scmp_filter_ctx filter, const struct rule *rule) {
     return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, rule->call, rule->checked, comparisons);
 }
 
-static int install_filter(const struct host_jail *jail) {
+static struct sock_fprog program; /* made by host_jail_prepare(), before there are threads */
+
+/* libseccomp's answer as what the host wants. */
+static int take_program(scmp_filter_ctx filter) {
+    int fd = memfd_create("starling-jail", MFD_CLOEXEC);
+    int result = fd < 0 ? -errno : seccomp_export_bpf(filter, fd);
+    off_t size = result ? 0 : lseek(fd, 0, SEEK_END);
+    struct sock_filter *code = size > 0 ? malloc((size_t)size) : NULL;
+
+    if (code && pread(fd, code, (size_t)size, 0) == size) {
+        program = (struct sock_fprog){.len = (unsigned short)((size_t)size / sizeof(*code)),
+                                      .filter = code};
+    } else {
+        free(code);
+        result = result ? result : -ENOMEM;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return result;
+}
+
+int host_jail_prepare(const struct host_jail *jail) {
     /* A call off the list is a bug of ours, or no longer us: it fails, visibly, and changes
      * nothing. */
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
@@ -298,16 +322,19 @@ static int install_filter(const struct host_jail *jail) {
         }
     }
     if (result == 0) {
-        result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-    }
-    if (result == 0) {
         result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     }
     if (result == 0) {
-        result = seccomp_load(filter);
+        result = take_program(filter);
     }
     seccomp_release(filter);
     return result;
+}
+
+static int install_filter(void) {
+    const unsigned long flags = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
+
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) < 0 ? -errno : 0;
 }
 
 int host_jail_enter(const struct host_jail *jail) {
@@ -329,5 +356,5 @@ int host_jail_enter(const struct host_jail *jail) {
     if (result) {
         return result;
     }
-    return install_filter(jail);
+    return install_filter();
 }

@@ -1,7 +1,7 @@
 /*
  * The kernel process's own jail (design §7). Order at start: host_job_new(); host_proc_setup(); a
- * host_tree_open() for each host directory that the guest shall see; host_job_ready(); then
- * host_jail_enter(), after which no path of the host can be named any more.
+ * host_tree_open() for each host directory that the guest shall see; host_jail_prepare();
+ * host_job_ready(); then host_jail_enter(), after which no path of the host can be named any more.
  */
 #ifndef STARLING_JAIL_H
 #define STARLING_JAIL_H
@@ -26,6 +26,9 @@ void host_crash_report_start(void);
 struct host_jail {
     bool writable; /* some tree is writable: the calls that change files stay open */
 };
+/* The list of calls for host_jail_enter(), which takes a while to work out: before it, while the
+ * zygote prepares itself. -errno. */
+int MUST_CHECK host_jail_prepare(const struct host_jail *jail);
 /*
  * An empty root, no capabilities, no new privileges, and a list of calls (seccomp) for every
  * thread. What the host refuses is logged at info level and told by `starling doctor`; -errno only

@@ -71,7 +71,7 @@ static int jailed(bool writable, int (*inside)(const int *calls, int count)) {
         /* Not cmocka's handlers, which would go on with the parent's tests here. */
         signal(SIGILL, SIG_DFL);
         signal(SIGSEGV, SIG_DFL);
-        if (host_files_setup() < 0 || host_jail_enter(&jail) < 0) {
+        if (host_files_setup() < 0 || host_jail_prepare(&jail) < 0 || host_jail_enter(&jail) < 0) {
             _exit(255);
         }
         _exit(inside(calls, count));
