@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli/kernel_internal.h"
+#include "host/jail.h"
 
 /* A sandbox that cannot be brought to rest in this time has a task that ignores the kernel. */
 #define REST_LIMIT_NS (10 * NSEC_PER_SEC)
@@ -62,7 +63,7 @@ int kernel_pause_start(const struct run_options *options, struct kernel *kernel)
     }
     pauses.kernel = kernel;
     pauses.interval_ns = options->pause_every_ns;
-    sigfillset(&all);
+    host_signals_blocked(&all);
     error = pthread_attr_init(&attr);
     error = error ? error : pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     error = error ? error : pthread_attr_setsigmask_np(&attr, &all);

@@ -41,8 +41,16 @@ static void report(int signo, siginfo_t *info, void *context) {
     __builtin_trap();
 }
 
+static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+
+void host_signals_blocked(sigset_t *set) {
+    sigfillset(set);
+    for (size_t i = 0; i < ARRAY_SIZE(fatal); i++) {
+        sigdelset(set, fatal[i]);
+    }
+}
+
 void host_crash_report_start(void) {
-    static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
     struct sigaction action = {.sa_sigaction = report,
                                .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER};
     void *frame;

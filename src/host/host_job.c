@@ -7,6 +7,7 @@
  * children.
  */
 #include "host/host_internal.h"
+#include "host/jail.h"
 
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -167,7 +168,7 @@ int host_job_thread(void *(*main)(void *), struct host_job *job) {
     pthread_attr_t attr;
     int result;
 
-    sigfillset(&all);
+    host_signals_blocked(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 65536);

@@ -6,6 +6,7 @@
 #ifndef STARLING_JAIL_H
 #define STARLING_JAIL_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -22,6 +23,9 @@ int MUST_CHECK host_tree_open(const char *path, bool writable, bool *no_symlinks
 /* Before the jail: what breaks the kernel process itself is reported to the log with its place.
  * crash_report.c. */
 void host_crash_report_start(void);
+/* What threads of the kernel process block: all but the signals of a break, which the host would
+ * make deadly before they could be reported. */
+void host_signals_blocked(sigset_t *set);
 
 struct host_jail {
     bool writable; /* some tree is writable: the calls that change files stay open */

@@ -11,6 +11,7 @@
  */
 #include "host/poller.h"
 #include "host/host_fd.h"
+#include "host/jail.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -181,7 +182,7 @@ static int start_locked(void) {
         lock_init(&poller.lock, LOCK_HOST_POLLER);
         pthread_cond_init(&poller.idle, NULL);
         /* Host signals belong to the main thread: this one would swallow them. */
-        sigfillset(&all);
+        host_signals_blocked(&all);
         pthread_sigmask(SIG_BLOCK, &all, &old);
         error = pthread_create(&poller.thread, NULL, event_thread, NULL);
         pthread_sigmask(SIG_SETMASK, &old, NULL);

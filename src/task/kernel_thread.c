@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "host/jail.h"
 #include "task/task_internal.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -91,7 +92,7 @@ int kernel_thread_start(struct task *task) {
     if (error) {
         return -error;
     }
-    sigfillset(&all);
+    host_signals_blocked(&all);
     error = pthread_attr_setstacksize(&attr, KERNEL_STACK_SIZE);
     error = error ? error : pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     error = error ? error : pthread_attr_setsigmask_np(&attr, &all);

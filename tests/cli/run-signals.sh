@@ -88,6 +88,25 @@ for way in full less; do
     rm out
 done
 
+# A thread of the kernel process that breaks says where.
+checks=$((checks + 1))
+mkfifo out
+"$S" run -- sh -c 'echo ready; exec sleep 1000' >out 2>err &
+pid=$!
+exec 6<out
+read -r line <&6
+python3 - $(cat /proc/$pid/task/*/children) <<'END' || fail "no thread of the kernel process can be sent a signal"
+import ctypes, os, signal, sys
+kernel = int(sys.argv[1])
+thread = max(int(name) for name in os.listdir(f"/proc/{kernel}/task"))
+sys.exit(ctypes.CDLL(None).syscall(234, kernel, thread, signal.SIGSEGV))  # tgkill
+END
+wait "$pid"
+same_text "status of a break" "$?" 125
+grep -q 'the kernel process broke: Segmentation fault .* pc +0x' err || fail "it breaks without a word: $(cat err)"
+exec 6<&-
+rm out
+
 # One guest's host process killed: that guest dies as by SIGKILL, the others do not notice. It is known by its size.
 checks=$((checks + 1))
 mkfifo in out
