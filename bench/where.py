@@ -76,21 +76,26 @@ def calls_for(argv, work):
     return int(SECONDS * 1e9 / float(m[1]))
 
 
-def record(argv, work, count, folder, comm):
+def record(argv, work, count, folder):
     """(nanoseconds by the wall, {stage: nanoseconds of the processor}) of one call. The whole machine is sampled: events that
     go along with threads make each switch between them dearer."""
     data = work / "perf.data"
-    counted = [*argv[:-1], "count", str(count), argv[-1]]
-    out, err, _, wrong = sandbox.run(["perf", "record", "-q", "-a", "-e", "cpu-clock", "-F", str(HERTZ), "-o", str(data), "--", *counted], work, 60)
+    p = subprocess.Popen(["perf", "record", "-q", "-a", "-e", "cpu-clock", "-F", str(HERTZ), "-o", str(data), "--",
+                          *argv[:-1], "count", str(count), argv[-1]], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    ours = set()  # its processes, at one time or another
+    while p.poll() is None:
+        ours.update(sandbox.tree(p.pid))
+        time.sleep(0.1)
+    out, err = p.communicate(timeout=60)
     m = re.search(r"\t([\d.]+)$", out, re.M)
-    if wrong or not m:
-        raise RuntimeError(wrong or err[-200:])
-    text = subprocess.run(["perf", "script", "-i", str(data), "-F", "comm,ip,sym,dso"], capture_output=True, text=True, errors="replace").stdout
+    if p.returncode or not m:
+        raise RuntimeError(err.strip()[-200:] or "no figure")
+    text = subprocess.run(["perf", "script", "-i", str(data), "-F", "comm,pid,ip,sym,dso"], capture_output=True, text=True, errors="replace").stdout
     spent = collections.Counter()
     for line in text.splitlines():
-        s = re.match(r"\s*(\S.*?)\s+([0-9a-f]+) (.*?) \((.*?)\)$", line)
-        if s and s[1].startswith(comm):
-            spent[stage(s[1], s[3], s[4], "starling-g", folder)] += 1e9 / HERTZ / count
+        s = re.match(r"\s*(\S.*?)\s+(\d+)\s+([0-9a-f]+) (.*?) \((.*?)\)$", line)
+        if s and int(s[2]) in ours:
+            spent[stage(s[1], s[4], s[5], "starling-g", folder)] += 1e9 / HERTZ / count
     return float(m[1]), spent
 
 
@@ -206,7 +211,7 @@ def measure(engine, program, build, work):
         load = [subprocess.Popen(["nice", "-n", "19", program, "burn"]) for _ in range(os.cpu_count() * busy)]
         try:
             count = calls_for(argv, work)
-            wall, spent = record(argv, work, count, folder, "bench" if args is None else "starling")
+            wall, spent = record(argv, work, count, folder)
             case = {"name": name, "wall": wall, "spent": spent, "counters": {}, "instructions": {}, "host calls": []}
             if not busy:
                 case["counters"] = counters(argv, work, count // 4 + 1)

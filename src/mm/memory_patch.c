@@ -255,11 +255,8 @@ static bool patch_with_token(struct memory_manager *mm, struct host_thread *thre
     return false;
 }
 
-/* A patch costs as much as some fifty calls that trap: a short program makes fewer at one site. */
-#define PATCH_AFTER 8
-
 bool memory_patch_call(struct memory_manager *mm, struct host_thread *thread,
-                       const struct user_regs *regs, bool at_once) {
+                       const struct user_regs *regs, unsigned after) {
     struct patch_set *set = &mm->patches;
     uint64_t site = regs->rip - SYSCALL_SIZE;
     uint64_t *seen = &set->seen[(site ^ site >> 8) % PATCH_SEEN];
@@ -270,7 +267,7 @@ bool memory_patch_call(struct memory_manager *mm, struct host_thread *thread,
     if (before == (site | PATCH_REJECTED) || __atomic_load_n(&set->off, __ATOMIC_RELAXED)) {
         return false;
     }
-    if (count < PATCH_AFTER && !at_once) {
+    if (count < after) {
         __atomic_store_n(seen, site | count * PATCH_COUNT, __ATOMIC_RELAXED);
         return false;
     }

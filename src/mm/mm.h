@@ -168,10 +168,10 @@ int64_t MUST_CHECK memory_place(struct memory_manager *mm, uint64_t hint, uint64
                                 uint64_t align, const struct memory_segment *taken, size_t count);
 /*
  * memory_patch.c. The guest's own thread has trapped at the `syscall` before regs->rip: patches it
- * when that is safe, `at_once` or when it has trapped some times. True: it is patched now.
+ * when that is safe and it has trapped `after` times. True: it is patched now.
  */
 bool memory_patch_call(struct memory_manager *mm, struct host_thread *thread,
-                       const struct user_regs *regs, bool at_once);
+                       const struct user_regs *regs, unsigned after);
 /* rip within a trampoline becomes the one in the program that it stands for, rcx likewise, with
  * where its jump begins. */
 enum patch_place {

@@ -359,6 +359,15 @@ static bool signals_itself(const struct task *current, const struct user_regs *r
     }
 }
 
+/*
+ * At which trap that comes here a site is worth a patch, which costs as much as some twenty calls
+ * that trap; a short program makes fewer at one site. Of those that the stub answers only each
+ * sixteenth of a thread comes here (stub.c, new_site()).
+ */
+static unsigned patch_after(long number) {
+    return stub_knows(number) ? 1 : stub_answers(number) ? 2 : 8;
+}
+
 /* A call that came by a signal and need not the next time. True: when it is answered, the guest
  * goes on where the jump is now (enter_site). */
 static bool patch_site(struct task *current) {
@@ -372,7 +381,7 @@ static bool patch_site(struct task *current) {
     }
     /* The calls of class K may be left to the resume (memory_deferred.c), which must change no
      * register but rax: they take the fault once. */
-    return memory_patch_call(current->mm, current->thread, regs, stub_knows(number)) &&
+    return memory_patch_call(current->mm, current->thread, regs, patch_after(number)) &&
            stub_answers(number);
 }
 
