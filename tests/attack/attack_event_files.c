@@ -215,7 +215,7 @@ static void *churn(void *arg) {
     char buffer[600];
 
     while (!stop) {
-        int fd = 10 + rand_r(&seed) % 30, other = 10 + rand_r(&seed) % 30, made[2];
+        int fd = 10 + rand_r(&seed) % 30, other = 10 + rand_r(&seed) % 30, made[2], type;
 
         switch (rand_r(&seed) % 14) {
         case 0:
@@ -227,9 +227,9 @@ static void *churn(void *arg) {
             }
             break;
         case 1:
-            if (socketpair(AF_UNIX, rand_r(&seed) & 1 ? SOCK_STREAM : SOCK_DGRAM, 0, made) == 0) {
-                fcntl(made[0], F_SETFL, O_NONBLOCK);
-                fcntl(made[1], F_SETFL, O_NONBLOCK);
+            /* Never blocking, not even before others can have the number. */
+            type = SOCK_NONBLOCK | (rand_r(&seed) & 1 ? SOCK_STREAM : SOCK_DGRAM);
+            if (socketpair(AF_UNIX, type, 0, made) == 0) {
                 dup2(made[0], fd);
                 dup2(made[1], other);
                 close(made[0]);
