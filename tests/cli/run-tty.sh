@@ -55,7 +55,7 @@ expect 0 'got a line' '' "${drive[@]}" 'ready=>a line\n' -- "$S" run -- sh -c 'e
 expect 0 '33 77' '' "${drive[@]}" 'ready=>\n' -- "$S" run -- sh -c 'echo ready; read x; stty size'
 expect 3 'caught' '' "${drive[@]}" 'ready=>\x03' -- "$S" run -- sh -c 'trap "echo caught; exit 3" INT; echo ready; while :; do sleep 0.1; done'
 # The shell outside stops and continues the sandbox.
-expect 4 'Stopped.*finished' '' "${drive[@]}" '# =>'"$S"' run -- sh -c "echo re""ady; sleep 0.3; read x; echo fin""ished"\n' 'ready=>\x1a' \
+expect 4 'Stopped.*finished' '' "${drive[@]}" '# =>'"$S"' run -- sh -c "echo re""ady; read x; echo fin""ished"\n' 'ready=>\x1a' \
     'Stopped=>fg\n' 'fg=>\n' 'finished=>exit 4\n' -- env PS1='# ' bash --norc -i
 # A shell inside has jobs of its own.
 expect 5 'Stopped.*done' '' "${drive[@]}" '# =>sh -c "echo re""ady; exec sleep 60"\n' 'ready=>\x1a' 'Stopped=>kill %1; wait; echo do""ne\n' \
