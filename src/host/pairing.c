@@ -106,8 +106,8 @@ static void set_seat(uint32_t core) {
 }
 
 void pairing_sleeps(struct waiter *waiter) {
-    host_close_queued(true);
     if (seat.core) {
+        host_close_queued(true);
         spread_stop(SPREAD_SLOW);
         atomic_store_explicit(&waiter->woken_from, 0, memory_order_relaxed);
         core_leave((int)seat.core - 1);

@@ -124,23 +124,6 @@ static void PRINTF(2, 3) stats_line(int fd, const char *format, ...) {
     }
 }
 
-/* Does the stub ask the host for it (class D), or know by itself (class L)? */
-static bool asks_host(long number) {
-    switch (number) {
-    case SYS_read:
-    case SYS_write:
-    case SYS_pread64:
-    case SYS_pwrite64:
-    case SYS_readv:
-    case SYS_writev:
-    case SYS_lseek:
-    case SYS_futex:
-        return true;
-    default:
-        return false;
-    }
-}
-
 enum { LOCAL, DIRECT, HANDED_OVER, CLASSES };
 
 void syscall_stats_print(int fd, const struct host_job *job) {
@@ -153,7 +136,7 @@ void syscall_stats_print(int fd, const struct host_job *job) {
     for (long number = 0; number < SYSCALL_COUNT; number++) {
         struct counts *row = &rows[count];
         uint64_t own = 0, own_patched = 0;
-        int class = asks_host(number) ? DIRECT : LOCAL;
+        int class = task_stub_asks_host(number) ? DIRECT : LOCAL;
 
         if (answered && number < (long)SLOT_ANSWERED) {
             own_patched = atomic_load(&answered[number].patched);

@@ -311,8 +311,7 @@ static bool stub_knows(long number) {
     }
 }
 
-/* Calls that the stub answers by itself, when it may: local.c, direct.c, direct_futex.c. */
-static bool stub_answers(long number) {
+bool task_stub_asks_host(long number) {
     switch (number) {
     case SYS_read:
     case SYS_write:
@@ -325,8 +324,13 @@ static bool stub_answers(long number) {
     case SYS_clock_nanosleep:
         return true;
     default:
-        return stub_knows(number);
+        return false;
     }
+}
+
+/* Calls that the stub answers by itself, when it may. */
+static bool stub_answers(long number) {
+    return stub_knows(number) || task_stub_asks_host(number);
 }
 
 /* Calls that need a host frame, so that their sites gain nothing: stub.c, needs_frame(). */

@@ -603,6 +603,9 @@ int MUST_CHECK task_start(struct task_owner *owner);
  * depend on it. */
 typedef int64_t syscall_dispatch_fn(struct task *current, long number, const uint64_t args[6]);
 void task_set_dispatch(syscall_dispatch_fn *dispatch);
+/* A call that its stub answers by one call of the host when it may (class D: stub/direct.c,
+ * direct_futex.c), not by what it knows (class L). */
+bool task_stub_asks_host(long number);
 /* --strace's line at the end of each task; set once at start. */
 typedef void task_exit_trace_fn(struct task *task, int wait_status);
 void task_set_exit_trace(task_exit_trace_fn *trace);
