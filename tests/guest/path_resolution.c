@@ -145,9 +145,14 @@ TEST(nofollow_and_path) {
     close(fd);
 }
 
+/* EAGAIN is for a ".." while anybody, anywhere, renames or mounts (openat2(2)): tried again. */
 static int open_how(int dirfd, const char *name, uint64_t flags, uint64_t resolve) {
     struct open_how how = {.flags = flags, .resolve = resolve};
-    return (int)syscall(SYS_openat2, dirfd, name, &how, sizeof how);
+    int fd;
+    do
+        fd = (int)syscall(SYS_openat2, dirfd, name, &how, sizeof how);
+    while (fd < 0 && errno == EAGAIN);
+    return fd;
 }
 
 static int resolve_errno(int dirfd, const char *name, uint64_t resolve) {
