@@ -29,18 +29,24 @@ struct host_aspace {
     uint64_t tables[4]; /* guarded by lock: descriptor tables of processes, a bit each */
 };
 
+/* CPU time used, in ns, as last told. */
+struct cpu_times {
+    int64_t user, system;
+};
+
 struct host_process {
     struct ref ref;
     struct host_job *job; /* owned */
     bool mock;
     _Atomic int kill_count;
-    struct lock lock;         /* class HOST_PROCESS */
-    _Atomic pid_t pid;        /* set under lock when bound, then immutable; 0: not yet known */
-    int pidfd;                /* owned; -1: not yet */
-    bool killed;              /* guarded by lock: to be killed as soon as its pid is known */
-    bool exited;              /* guarded by lock */
-    bool bound;               /* guarded by lock */
-    struct list_head threads; /* guarded by lock */
+    struct lock lock;           /* class HOST_PROCESS */
+    _Atomic pid_t pid;          /* set under lock when bound, then immutable; 0: not yet known */
+    int pidfd;                  /* owned; -1: not yet */
+    bool killed;                /* guarded by lock: to be killed as soon as its pid is known */
+    bool exited;                /* guarded by lock */
+    bool bound;                 /* guarded by lock */
+    struct cpu_times cpu_times; /* guarded by lock */
+    struct list_head threads;   /* guarded by lock */
     struct poller_watch watch;
     struct poller_timer deadline;     /* see host_process_kill_by() */
     bool deadline_set;                /* guarded by lock */
@@ -84,6 +90,7 @@ struct host_thread {
     /* guarded by process->lock: what the stub has been told to close and may not have closed yet */
     int32_t closing[SLOT_MAX_CLOSES];
     uint32_t closing_count;
+    struct cpu_times cpu_times; /* guarded by process->lock */
     /* own kernel thread only */
     const void *table_owner; /* host_thread_table_owner() */
     uint64_t direct_done;

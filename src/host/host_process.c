@@ -228,11 +228,12 @@ static int read_stat(const char *path, unsigned long long *fields, int count) {
     return 0;
 }
 
-/* The clock of another process's CPU time (include/linux/posix-timers_types.h): all of it, or only
- * in user mode. */
+/* The clock of another process's CPU time (include/linux/posix-timers_types.h): all of it or only
+ * that in user mode, counted in ticks; or all of it, exactly. */
 #define PROCESS_CLOCK(pid, kind) ((clockid_t)((~(unsigned)(pid) << 3) | (kind)))
 #define CLOCK_KIND_PROF          0
 #define CLOCK_KIND_VIRT          1
+#define CLOCK_KIND_SCHED         2
 
 static int64_t clock_ns(clockid_t clock) {
     struct timespec now;
@@ -243,20 +244,43 @@ static int64_t clock_ns(clockid_t clock) {
     return now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* Ticks go to whoever runs when one comes: beside the exact total only their proportion is of use,
+ * and it changes, while neither part may ever shrink. */
+static void cpu_times_update(struct cpu_times *times, int64_t total, int64_t user_ticks,
+                             int64_t system_ticks) {
+    int64_t ticks = user_ticks + system_ticks, user = total;
+
+    if (total <= times->user + times->system) {
+        return;
+    }
+    if (ticks > 0) {
+        user = (int64_t)((double)total * (double)user_ticks / (double)ticks);
+    }
+    user = MIN(MAX(user, times->user), total - times->system);
+    *times = (struct cpu_times){.user = user, .system = total - user};
+}
+
 int host_process_cpu_time(struct host_process *process, int64_t *user, int64_t *system) {
+    int64_t total, user_ticks, all_ticks;
+
     *user = *system = 0;
     if (process->mock || process->pid == 0) {
         return 0;
     }
-    *user = clock_ns(PROCESS_CLOCK(process->pid, CLOCK_KIND_VIRT));
-    *system = clock_ns(PROCESS_CLOCK(process->pid, CLOCK_KIND_PROF)) - *user;
-    *system = MAX(*system, (int64_t)0);
+    user_ticks = clock_ns(PROCESS_CLOCK(process->pid, CLOCK_KIND_VIRT));
+    all_ticks = clock_ns(PROCESS_CLOCK(process->pid, CLOCK_KIND_PROF));
+    total = clock_ns(PROCESS_CLOCK(process->pid, CLOCK_KIND_SCHED));
+    lock_acquire(&process->lock);
+    cpu_times_update(&process->cpu_times, total, user_ticks, MAX(all_ticks - user_ticks, 0));
+    *user = process->cpu_times.user;
+    *system = process->cpu_times.system;
+    lock_release(&process->lock);
     return 0;
 }
 
 int host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *system) {
     unsigned long long fields[12];
-    int64_t tick_ns = 1000000000 / sysconf(_SC_CLK_TCK);
+    int64_t tick_ns = 1000000000 / sysconf(_SC_CLK_TCK), total, user_ticks, system_ticks;
     char path[64], text[128];
     int result;
 
@@ -270,18 +294,19 @@ int host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *sys
     if (result) {
         return result;
     }
-    *user = (int64_t)fields[14 - 4] * tick_ns;
-    *system = (int64_t)fields[15 - 4] * tick_ns;
+    user_ticks = (int64_t)fields[14 - 4] * tick_ns;
+    system_ticks = (int64_t)fields[15 - 4] * tick_ns;
     /* Those count whole ticks, by sampling; the sum is known exactly where the host keeps it
      * (CONFIG_SCHED_INFO). */
     snprintf(path, sizeof(path), "%d/task/%d/schedstat", thread->process->pid,
              atomic_load(&thread->tid));
-    if (read_text(path, text, sizeof(text)) == 0) {
-        int64_t total = (int64_t)strtoull(text, NULL, 10), ticks = *user + *system;
-
-        *system = ticks ? (int64_t)((double)total * (double)*system / (double)ticks) : 0;
-        *user = total - *system;
-    }
+    total = read_text(path, text, sizeof(text)) ? user_ticks + system_ticks
+                                                : (int64_t)strtoull(text, NULL, 10);
+    lock_acquire(&thread->process->lock);
+    cpu_times_update(&thread->cpu_times, total, user_ticks, system_ticks);
+    *user = thread->cpu_times.user;
+    *system = thread->cpu_times.system;
+    lock_release(&thread->process->lock);
     return 0;
 }
 
