@@ -1,6 +1,7 @@
 /*
- * What the files of signals share: signal.c (actions, queues, who gets what), signal_stop.c
- * (job control), sigframe, timers.c and the task loop.
+ * What the files of signals share: signal_send.c, signal_queue.c, signal_blocked.c (masks),
+ * signal_action.c, signal.c (taking), signal_stop.c (job control), sigframe, timers.c and the task
+ * loop.
  */
 #ifndef STARLING_SIGNAL_INTERNAL_H
 #define STARLING_SIGNAL_INTERNAL_H
@@ -61,8 +62,33 @@ int MUST_CHECK sigframe_push(struct task *current, const struct user_sigaction *
 /* A frame could not be pushed or popped: SIGSEGV, fatal when it was SIGSEGV that failed. */
 void signal_frame_failed(struct task *current, int signal);
 
-/* The caller holds group->signal_lock. */
+/* signal_action.c. The caller holds group->signal_lock. */
 struct user_sigaction signal_action_locked(struct thread_group *group, int signal);
+bool signal_action_ignores(const struct user_sigaction *action, int signal);
+/* The default action ends the group. */
+bool signal_action_kills(const struct user_sigaction *action, int signal);
+
+/* signal_blocked.c. The caller holds group->signal_lock. */
+kernel_sigset signal_mask_locked(struct task *task);
+void signal_store_mask_locked(struct task *task, kernel_sigset mask);
+/* Before a signal is sent to `task`, or to the group (NULL): see signal_mask_locked(). */
+void signal_publish_locked(struct thread_group *group, struct task *task, kernel_sigset signals);
+
+/* signal_send.c: who takes a signal of the group: the leader when it may (Linux does so, programs
+ * rely on it), else a task that has nothing else to look at, else any. NULL: all block it. The
+ * caller holds kernel->pids_lock and group->signal_lock. */
+struct task *signal_choose_locked(struct thread_group *group, int signal);
+/* To the trace: a signal that nobody will see. */
+void signal_report_dropped(pid_t tid, const struct signal_info *info);
+
+/* signal_queue.c. The caller holds group->signal_lock. */
+/* Takes the next of the signals in `set`. */
+bool signal_dequeue_locked(struct task *task, kernel_sigset set, struct signal_info *info);
+/* Enters the signal into a queue. 0, or -EAGAIN when its info may not be lost and cannot be kept.
+ */
+int MUST_CHECK signal_enqueue_locked(struct thread_group *group, struct signal_pending *pending,
+                                     const struct signal_info *info, uint64_t timer);
+bool signal_timer_pending_locked(struct signal_pending *pending, uint64_t timer);
 void signal_discard_locked(struct thread_group *group, struct signal_pending *pending,
                            kernel_sigset set);
 /* The caller holds kernel->pids_lock and group->signal_lock. */

@@ -113,7 +113,7 @@ void kernel_release(struct kernel *kernel);
 
 /* ---- thread_group.c ---- */
 
-struct signal_action_table; /* signal.c: shared by CLONE_SIGHAND */
+struct signal_action_table; /* signal_action.c: shared by CLONE_SIGHAND */
 struct signal_pending;      /* signal.c: a queue of pending signals */
 struct posix_timers;        /* timers.c */
 
