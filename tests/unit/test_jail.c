@@ -177,7 +177,7 @@ static int try_arguments(const int *calls, int count) {
     REFUSED(SYS_fcntl, 0L, (long)F_SETLEASE, (long)F_RDLCK);
     REFUSED(SYS_ioctl, 0L, (long)TIOCSTI, (long)"x");
     REFUSED(SYS_ioctl, 0L, (long)TIOCSCTTY, 1L);
-    REFUSED(SYS_ioctl, 0L, 0xffffffffL << 32 | TIOCSTI, (long)"x");
+    REFUSED(SYS_ioctl, 0L, (long)(0xffffffffUL << 32 | TIOCSTI), (long)"x");
     return 0;
 }
 
