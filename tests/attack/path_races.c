@@ -1,6 +1,6 @@
 /*
  * timeout: 60
- * run-args: --bind .:/srv --user 0
+ * run-args: --bind .:$TMPDIR --user 0
  *
  * Races against the path walk: names change between a directory, a symlink that points out of the
  * root and nothing, while other threads open through them. Inside a chroot whose way out is barred
@@ -143,7 +143,10 @@ TEST(in_memory) {
 }
 
 TEST(on_a_host_directory) {
-    race("/srv");
+    char here[200];
+
+    REQUIRE(getcwd(here, sizeof here) != NULL);
+    race(here);
 }
 
 static void *move_in_and_out(void *arg) {
