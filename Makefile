@@ -68,10 +68,10 @@ check-unit: all ## the unit tests alone
 check-sanitizers: all ## unit tests, and guests and attacks on a kernel process, under ASan+UBSan and under TSan
 	@[ -f $(BUILD)-asan/build.ninja ] || $(MESON) setup $(BUILD)-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@[ -f $(BUILD)-tsan/build.ninja ] || $(MESON) setup $(BUILD)-tsan -Db_sanitize=thread -Db_lundef=false >/dev/null
-	@$(NINJA) -C $(BUILD)-asan -j $(JOBS) && tests/run --build $(BUILD)-asan -j $(JOBS) --suite unit
+	@$(NINJA) -C $(BUILD)-asan -j $(JOBS) && tests/run --build $(BUILD)-asan -j $(JOBS) --slower 4 --suite unit
 	@ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:print_stacktrace=1 tests/run --build $(BUILD) -j $(JOBS) \
 	    --starling $(BUILD)-asan/starling --slower 4 'guest/*/starling' attack
-	@$(NINJA) -C $(BUILD)-tsan -j $(JOBS) && tests/run --build $(BUILD)-tsan -j $(JOBS) --suite unit
+	@$(NINJA) -C $(BUILD)-tsan -j $(JOBS) && tests/run --build $(BUILD)-tsan -j $(JOBS) --slower 4 --suite unit
 	@TSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 tests/run --build $(BUILD) -j $(JOBS) \
 	    --starling $(BUILD)-tsan/starling --slower 4 'guest/*/starling' $(TSAN_ATTACKS)
 
