@@ -146,6 +146,7 @@ TEST(threads_at_revocation) {
 
         shared_fd = new_file(place, "shared", O_RDWR);
         own_fd = new_file(place, "own", O_RDWR);
+        CHECK_EQ(pwrite(own_fd, "", 1, 0), 1); /* an end of file comes before a bad address */
         stop = 0;
         for (unsigned i = 0; i < 6; i++) {
             workers[i].index = i % 3;
