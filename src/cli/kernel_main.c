@@ -429,6 +429,9 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
         syscall_stats_start();
     }
     host_job_allow(made.job, stub_may(options));
+    if (stub_may(options) & SLOT_PUBLIC_LOCAL) {
+        fd_page_enable();
+    }
     if (!options->strace && !options->no_direct) {
         donation_enable();
     }

@@ -252,6 +252,7 @@ struct dentry *dentry_new_tmpfile(struct dentry *parent, struct inode *inode) {
     struct dentry *dentry;
 
     snprintf(name, sizeof(name), "#%llu", (unsigned long long)inode->ino);
+    atomic_store(&inode->lost_name, true);
     dentry = dentry_new(parent, name, inode);
     if (dentry) {
         dentry->unlinked = true;

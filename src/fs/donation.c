@@ -39,7 +39,7 @@ struct donation {
 
 static struct lock donation_lock = {PTHREAD_MUTEX_INITIALIZER, LOCK_DONATION};
 static struct list_head donated_files = LIST_HEAD_INIT(donated_files); /* guarded by it */
-static unsigned holds;                                                 /* likewise */
+static _Atomic unsigned holds;                                         /* written under it */
 static _Atomic bool enabled;
 
 void donation_enable(void) {
@@ -241,6 +241,11 @@ void donation_hold(void) {
     }
     lock_release(&donation_lock);
     settle(targets, true);
+    fd_page_refresh(NULL);
+}
+
+bool donation_is_held(void) {
+    return atomic_load(&holds) > 0;
 }
 
 void donation_release(void) {
@@ -522,35 +527,40 @@ static void spread_locked(struct fd_table *table) {
     }
 }
 
+/* False: the process can not use the table by itself. */
 static bool adopt_locked(struct fd_table *table, struct host_process *process) {
-    if (table->spread) {
-        return false;
-    }
-    if (!table->process) {
+    if (!table->spread && !table->process) {
         table->process = host_process_get(process);
-        for (int fd = 0; fd < table->given_size; fd++) {
-            if (table->given[fd]) {
-                publish_locked(table->given[fd]);
-            }
-        }
-        return true;
-    }
-    if (table->process != process) {
+    } else if (!table->spread && table->process != process) {
         spread_locked(table);
-        return false;
     }
-    return true;
+    return !table->spread;
 }
 
 /* The first thread of a process whose table it is makes it that of the process; a thread with
  * another one (unshare(2)) does without. */
 static void use_table(struct fd_table *table, struct host_thread *thread) {
     struct host_process *process = host_thread_process(thread);
-    bool use;
-    LOCK_GUARD(&donation_lock);
+    bool use, first;
 
+    fd_page_join(table);
+    lock_acquire(&table->lock);
+    lock_acquire(&donation_lock);
+    first = !table->process;
     use = host_process_claim_table(process, table) && adopt_locked(table, process);
     host_thread_use_table(thread, table, use);
+    for (int fd = 0; use && first && fd < table->given_size; fd++) {
+        if (table->given[fd]) {
+            publish_locked(table->given[fd]);
+        }
+    }
+    lock_release(&donation_lock);
+    lock_release(&table->lock);
+    if (use && first) {
+        fd_table_show_again(table, NULL);
+    } else if (table->spread) {
+        fd_table_hide(table);
+    }
 }
 
 /* Closes in the guest's process what nobody there uses; the files that were kept for that long. */
@@ -609,6 +619,8 @@ void fd_table_leave_process(struct fd_table *table) {
     struct host_process *process;
     struct donation *donation, *next;
 
+    fd_table_hide(table);
+    lock_acquire(&table->lock);
     lock_acquire(&donation_lock);
     for (int fd = 0; fd < table->given_size; fd++) {
         if (table->given[fd]) {
@@ -625,6 +637,7 @@ void fd_table_leave_process(struct fd_table *table) {
     process = STEAL(table->process);
     table->spread = false;
     lock_release(&donation_lock);
+    lock_release(&table->lock);
     list_for_each_entry_safe (donation, next, &closing, link) {
         if (donation->file) {
             file_put(donation->file);

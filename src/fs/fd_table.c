@@ -18,6 +18,7 @@ struct fd_table *fd_table_new(void) {
     ref_init(&table->ref);
     lock_init(&table->lock, LOCK_FD_TABLE);
     list_init(&table->closing);
+    list_init(&table->pages_link);
     return table;
 }
 
@@ -99,11 +100,14 @@ static void put_locked(struct fd_table *table, int fd, struct file *file, bool c
     table->files[fd] = file_get(file);
     bit_set(table->used, fd, true);
     bit_set(table->cloexec, fd, close_on_exec);
+    fd_page_show_locked(table, fd, close_on_exec);
 }
 
-static struct file *take_locked(struct fd_table *table, int fd) {
+/* *noted: the guest's stub had closed it already. */
+static struct file *take_locked(struct fd_table *table, int fd, bool *noted) {
     struct file *file = STEAL(table->files[fd]);
 
+    *noted = fd_page_hide_locked(table, fd, file);
     if (table->given) {
         donation_closed_locked(table, fd);
     }
@@ -132,10 +136,99 @@ bool fd_table_shared(const struct fd_table *table) {
     return atomic_load(&table->ref.count) > 1;
 }
 
+/* ---- what stubs have closed ---- */
+
+/* Files whose descriptors were taken out, to be closed when the lock is released. */
+struct closed {
+    struct file *files[SLOT_SHOWN_FDS];
+    size_t count;
+};
+
+static void take_noted_locked(struct fd_table *table, int fd, struct closed *closed) {
+    bool noted;
+
+    if (closed->count < ARRAY_SIZE(closed->files) && table->files[fd]) {
+        closed->files[closed->count++] = take_locked(table, fd, &noted);
+    }
+}
+
+static void settle_locked(struct fd_table *table, struct closed *closed) {
+    closed->count = 0;
+    if (!table->process || !host_process_has_notes(table->process)) {
+        return;
+    }
+    for (uint32_t i = 0; i < SLOT_NOTES; i++) {
+        int fd = host_process_noted_fd(table->process, i);
+
+        if (fd >= 0 && fd < table->size && fd_page_closes_locked(table, fd)) {
+            take_noted_locked(table, fd, closed);
+        }
+    }
+}
+
+static void close_all(struct fd_table *table, const struct closed *closed) {
+    for (size_t i = 0; i < closed->count; i++) {
+        (void)close_file(table, closed->files[i]);
+    }
+}
+
+void fd_table_settle(struct fd_table *table) {
+    struct closed closed;
+
+    lock_acquire(&table->lock);
+    settle_locked(table, &closed);
+    lock_release(&table->lock);
+    close_all(table, &closed);
+}
+
+void fd_table_begin_call(struct fd_table *table) {
+    /* Set by this very thread, or before it began. */
+    if (table->process && unlikely(host_process_has_notes(table->process))) {
+        fd_table_settle(table);
+    }
+}
+
+void fd_table_show_again(struct fd_table *table, const struct inode *inode) {
+    struct closed closed;
+
+    lock_acquire(&table->lock);
+    settle_locked(table, &closed);
+    for (int fd = 0; fd < MIN(table->size, (int)SLOT_SHOWN_FDS); fd++) {
+        bool closes = fd_page_closes_locked(table, fd);
+
+        if (!table->files[fd] || (inode && table->files[fd]->inode != inode)) {
+            continue;
+        }
+        fd_page_show_locked(table, fd, bit_get(table->cloexec, fd));
+        /* It may have been noted just before. */
+        if (closes && !fd_page_closes_locked(table, fd) && table->process &&
+            host_process_noted_fd(table->process, (uint32_t)fd % SLOT_NOTES) == fd) {
+            take_noted_locked(table, fd, &closed);
+        }
+    }
+    lock_release(&table->lock);
+    close_all(table, &closed);
+}
+
+void fd_table_hide(struct fd_table *table) {
+    struct closed closed;
+
+    lock_acquire(&table->lock);
+    settle_locked(table, &closed);
+    for (int fd = 0; fd < MIN(table->size, (int)SLOT_SHOWN_FDS); fd++) {
+        if (table->files[fd] && fd_page_hide_locked(table, fd, table->files[fd])) {
+            take_noted_locked(table, fd, &closed);
+        }
+    }
+    lock_release(&table->lock);
+    close_all(table, &closed);
+}
+
 void fd_table_put(struct fd_table *table) {
     if (!ref_put(&table->ref)) {
         return;
     }
+    fd_page_leave(table);
     fd_table_leave_process(table);
     for (int fd = 0; fd < table->size; fd++) {
         if (table->files[fd]) {
@@ -214,6 +307,7 @@ bool fd_table_has_room(struct fd_table *table, int limit) {
 int fd_table_replace(struct fd_table *table, int fd, struct file *file, int limit,
                      bool close_on_exec) {
     struct file *old = NULL;
+    bool noted;
     int error;
 
     if (fd < 0 || fd >= limit) {
@@ -223,7 +317,7 @@ int fd_table_replace(struct fd_table *table, int fd, struct file *file, int limi
     error = grow_locked(table, fd);
     if (!error) {
         if (table->files[fd]) {
-            old = take_locked(table, fd);
+            old = take_locked(table, fd, &noted);
         }
         put_locked(table, fd, file, close_on_exec);
     }
@@ -236,13 +330,16 @@ int fd_table_replace(struct fd_table *table, int fd, struct file *file, int limi
 
 static int close_slot(struct fd_table *table, int fd) {
     struct file *file = NULL;
+    bool noted = false;
+    int error;
 
     lock_acquire(&table->lock);
     if (fd >= 0 && fd < table->size && table->files[fd]) {
-        file = take_locked(table, fd);
+        file = take_locked(table, fd, &noted);
     }
     lock_release(&table->lock);
-    return file ? close_file(table, file) : -EBADF;
+    error = file ? close_file(table, file) : -EBADF;
+    return noted ? -EBADF : error;
 }
 
 int fd_table_close(struct fd_table *table, int fd) {
@@ -256,6 +353,7 @@ static int set_cloexec(struct fd_table *table, int fd, bool value) {
         return -EBADF;
     }
     bit_set(table->cloexec, fd, value);
+    fd_page_show_locked(table, fd, value);
     return 0;
 }
 

@@ -61,6 +61,7 @@ static struct file_lock_context *context_of(struct inode *inode, bool make) {
         free(context);
         return none;
     }
+    fd_page_refresh(inode); /* a close may give a lock back from now on */
     return context;
 }
 

@@ -91,6 +91,8 @@ struct inode {
     _Atomic unsigned donated_count;  /* files on it that are donated: see donation_revoke_inode() */
     _Atomic unsigned donation_epoch; /* a donation that was prepared in an earlier one is void */
     _Atomic bool not_donated;        /* for good: see donation_forbid() */
+    _Atomic bool lost_name;          /* a name of it was removed, or it never had one */
+    _Atomic unsigned shown;          /* descriptors of it that stubs are shown: fd_page.c */
     _Atomic int write_count;         /* > 0: open for writing so often; < 0: being executed */
     struct file_lock_context *_Atomic locks; /* record locks and flock, made on first use; owned */
     void *_Atomic
@@ -515,6 +517,9 @@ struct dir_context {
  * all) is held over any of them.
  */
 struct file_ops {
+    /* Nobody can tell when a file that was only read is released, but by its locks, by inotify, and
+     * when it was removed before. No flush. */
+    bool closes_unseen;
     ssize_t (*read)(struct file *file, void *buffer, size_t size, int64_t *pos);
     ssize_t (*write)(struct file *file, const void *buffer, size_t size, int64_t *pos);
     int64_t (*llseek)(struct file *file, int64_t offset, int whence);
@@ -631,6 +636,18 @@ int MUST_CHECK fd_table_get_flags(struct fd_table *table, int fd); /* FD_CLOEXEC
 int MUST_CHECK fd_table_set_flags(struct fd_table *table, int fd, int flags);
 /* The next used number >= from, or -1: for /proc/PID/fd. */
 int fd_table_next(struct fd_table *table, int from);
+
+/* ---- the descriptor page: fd_page.c ---- */
+
+/* Once at start: stubs answer for descriptors by themselves. */
+void fd_page_enable(void);
+/* Closes what the guest's stubs have closed by themselves (slot.h). Before a call of a task that
+ * uses the table is acted on; and before anybody else looks at it. No lock but pos_lock held. */
+void fd_table_begin_call(struct fd_table *table);
+void fd_table_settle(struct fd_table *table);
+/* Something has changed that is shown of the inode's files: shows it to all. NULL: of all inodes;
+ * then nothing that a stub has closed before is open afterwards. No lock held. */
+void fd_page_refresh(const struct inode *inode);
 
 /* ---- donation (design §6): donation.c ---- */
 

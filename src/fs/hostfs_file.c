@@ -364,6 +364,7 @@ static int hostfs_readdir(struct file *file, struct dir_context *context) {
 }
 
 const struct file_ops hostfs_file_ops = {
+    .closes_unseen = true,
     .read = hostfs_read,
     .write = hostfs_write,
     .llseek = hostfs_llseek,
@@ -376,6 +377,7 @@ const struct file_ops hostfs_file_ops = {
 };
 
 const struct file_ops hostfs_directory_file_ops = {
+    .closes_unseen = true,
     .llseek = directory_llseek,
     .readdir = hostfs_readdir,
     .fsync = hostfs_fsync,

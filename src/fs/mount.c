@@ -569,6 +569,9 @@ int mount_detach(struct mount_namespace *ns, const struct path *at, int flags) {
     int error = 0;
 
     list_init(&gone);
+    if (!(flags & MNT_DETACH)) {
+        fd_page_refresh(NULL); /* what is closed keeps nothing busy */
+    }
     rwlock_write_acquire(&mounts_lock);
     if (!mount || mount->ns != ns || at->dentry != mount->root || !mount->parent) {
         error = -EINVAL;

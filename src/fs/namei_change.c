@@ -283,6 +283,7 @@ static int name_remove(const struct walk *walk, const char *name, bool is_dir) {
     }
     lock_release(&dir->inode->lock);
     if (!error) {
+        inode_lost_name(victim->inode);
         tell_deleted(dir, nd.last, victim->inode, is_dir);
     }
     if (victim) {
@@ -481,6 +482,9 @@ int vfs_rename(const struct walk *from_walk, const char *from, const struct walk
     }
     unlock_two(from_dir, to_dir);
     if (!error && !(r.new &&r.new->inode == r.old->inode)) {
+        if (r.new && !(flags & RENAME_EXCHANGE)) {
+            inode_lost_name(r.new->inode);
+        }
         tell_renamed(&r);
     }
     if (r.old) {

@@ -265,6 +265,7 @@ static int overlay_donate(struct file *file, uint32_t *rights) {
 }
 
 const struct file_ops overlay_file_ops = {
+    .closes_unseen = true,
     .read = overlay_read,
     .write = overlay_write,
     .llseek = overlay_llseek,

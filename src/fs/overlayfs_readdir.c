@@ -350,6 +350,7 @@ static void overlay_directory_release(struct file *file) {
 }
 
 const struct file_ops overlay_directory_file_ops = {
+    .closes_unseen = true,
     .llseek = directory_llseek,
     .readdir = overlay_readdir,
     .fsync = overlay_directory_fsync,

@@ -459,6 +459,7 @@ static struct memory_object *tmpfs_mmap(struct file *file, int prot, int flags) 
 }
 
 const struct file_ops tmpfs_file_ops = {
+    .closes_unseen = true,
     .read = tmpfs_read,
     .write = tmpfs_write,
     .llseek = tmpfs_llseek,
@@ -511,6 +512,7 @@ int tmpfs_file_new(const char *name, int flags, struct file **file) {
         path.dentry = dentry_new_anonymous(inode, shown);
         error = path.dentry ? 0 : -ENOMEM;
     }
+    atomic_store(&inode->lost_name, true);
     inode_put(inode);
     if (error) {
         return error;

@@ -400,6 +400,7 @@ const struct inode_ops tmpfs_directory_inode_ops = {
 };
 
 const struct file_ops tmpfs_directory_file_ops = {
+    .closes_unseen = true,
     .llseek = directory_llseek,
     .readdir = tmpfs_readdir,
 };

@@ -27,14 +27,39 @@ struct fd_table {
     /* donation.c: guarded by the donation lock, and `given` by lock as well */
     struct donation **given; /* by descriptor; NULL: never any */
     int given_size;
-    struct host_process *process; /* owned: whose tasks use this table; NULL: not known yet */
-    bool spread;                  /* several processes use it: nothing is donated */
+    struct host_process *process; /* owned: whose tasks use this table; NULL: not known yet;
+                                     written under lock as well */
+    bool spread;                  /* several processes use it: nothing is donated; likewise */
     bool limited;                 /* regular files open for writing are not: donation_limit() */
     unsigned frozen;              /* a fork is under way: nothing is closed */
     struct list_head closing;     /* donations whose descriptor is closed, not so the host's */
     _Atomic unsigned closing_count;
+    /* fd_page.c */
+    uint32_t generation;         /* of the last number that was given; guarded by lock */
+    struct list_head pages_link; /* of all tables that a process uses, or has used */
 };
 
+/* Takes out and closes what stubs have noted, and shows all descriptors (of this inode, or NULL)
+ * as they are now, or none any more. No lock held. */
+void fd_table_show_again(struct fd_table *table, const struct inode *inode);
+void fd_table_hide(struct fd_table *table);
+
+/* ---- fd_page.c; _locked: the caller holds table->lock ---- */
+
+/* Shows the stub the descriptor, which is new or has changed. */
+void fd_page_show_locked(struct fd_table *table, int fd, bool close_on_exec);
+/* It means this file no more. True: the stub had closed it already. */
+bool fd_page_hide_locked(struct fd_table *table, int fd, struct file *file);
+/* May the stub close it? */
+bool fd_page_closes_locked(const struct fd_table *table, int fd);
+/* A process uses the table from now on; nobody does any more. */
+void fd_page_join(struct fd_table *table);
+void fd_page_leave(struct fd_table *table);
+/* A name of the inode is gone. No lock held. */
+void inode_lost_name(struct inode *inode);
+
+/* Does somebody watch files by their path: donation_hold()? */
+bool donation_is_held(void);
 /* The descriptor is closed or means another file. The caller holds table->lock. */
 void donation_closed_locked(struct fd_table *table, int fd);
 /* The last reference is gone. */

@@ -36,6 +36,10 @@ static struct slot_fd *table_allocate(struct host_aspace *aspace) {
     return NULL;
 }
 
+static uint32_t table_index(const struct host_process *process) {
+    return (uint32_t)((process->table - table_at(process->table_aspace, 0)) / SLOT_TABLE_FDS);
+}
+
 void host_donation_end(struct host_process *process) {
     struct host_aspace *aspace = process->table_aspace;
 
@@ -44,7 +48,7 @@ void host_donation_end(struct host_process *process) {
     }
     memset(process->table, 0, atomic_load(&process->table_top) * sizeof(*process->table));
     {
-        uint64_t index = (uint64_t)(process->table - table_at(aspace, 0)) / SLOT_TABLE_FDS;
+        uint32_t index = table_index(process);
         LOCK_GUARD(&aspace->lock);
 
         aspace->tables[index / 64] &= ~(1ull << (index % 64));
@@ -59,6 +63,8 @@ static struct slot_fd *process_table(struct host_process *process, struct host_a
         process->table = table_allocate(aspace);
         if (process->table) {
             process->table_aspace = host_aspace_get(aspace);
+            process->notes = host_aspace_slot(aspace, table_index(process))->notes;
+            memset(process->notes, 0, SLOT_NOTES * sizeof(*process->notes));
         }
     }
     return process->table;
@@ -130,16 +136,62 @@ int host_thread_give_fd(struct host_thread *thread, int fd) {
     return number > 0 && number <= (int64_t)SLOT_FD_NUMBER ? (int)number : -EBADF;
 }
 
+static void used_up_to(struct host_process *process, uint32_t fd) {
+    if (fd >= atomic_load(&process->table_top)) {
+        atomic_store(&process->table_top, fd + 1);
+    }
+}
+
 bool host_process_set_fd(struct host_process *process, int fd, uint64_t word) {
     if (!process->table || fd < 0 || fd >= (int)SLOT_TABLE_FDS ||
         (word && atomic_load(&process->direct_refused))) {
         return false;
     }
-    if (word && (uint32_t)fd >= atomic_load(&process->table_top)) {
-        atomic_store(&process->table_top, (uint32_t)fd + 1);
+    if (word) {
+        used_up_to(process, (uint32_t)fd);
     }
     __atomic_store_n(&process->table[fd].word, word, __ATOMIC_SEQ_CST);
     return true;
+}
+
+bool host_process_show_fd(struct host_process *process, int fd, uint64_t word) {
+    if (!process->table) {
+        return false;
+    }
+    used_up_to(process, (uint32_t)fd);
+    __atomic_store_n(&process->table[fd].shown, word, __ATOMIC_SEQ_CST);
+    return true;
+}
+
+uint64_t host_process_shown_fd(const struct host_process *process, int fd) {
+    return process->table ? __atomic_load_n(&process->table[fd].shown, __ATOMIC_RELAXED) : 0;
+}
+
+bool host_process_has_notes(const struct host_process *process) {
+    uint64_t any = 0;
+
+    for (uint32_t i = 0; process->notes && i < SLOT_NOTES; i++) {
+        any |= __atomic_load_n(&process->notes[i], __ATOMIC_RELAXED);
+    }
+    return any != 0;
+}
+
+int host_process_noted_fd(const struct host_process *process, uint32_t index) {
+    uint64_t note = process->notes ? __atomic_load_n(&process->notes[index], __ATOMIC_SEQ_CST) : 0;
+    uint32_t fd = (uint32_t)note & ~0x80000000u;
+
+    return note && fd < SLOT_SHOWN_FDS && fd % SLOT_NOTES == index &&
+                   note == SLOT_NOTE(host_process_shown_fd(process, (int)fd), fd)
+               ? (int)fd
+               : -1;
+}
+
+bool host_process_take_note(struct host_process *process, int fd, uint64_t word) {
+    uint64_t note = SLOT_NOTE(word, (uint32_t)fd);
+
+    return process->notes &&
+           __atomic_compare_exchange_n(&process->notes[(uint32_t)fd % SLOT_NOTES], &note, 0, false,
+                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 static uint32_t *mark_of(const struct host_thread *thread) {

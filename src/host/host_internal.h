@@ -52,6 +52,7 @@ struct host_process {
     bool deadline_set;                /* guarded by lock */
     struct host_aspace *table_aspace; /* owned; set once, with table */
     struct slot_fd *table;            /* its descriptor table there; set once; NULL: none */
+    uint64_t *notes;                  /* that go with it; the guest can write them */
     _Atomic uint32_t table_top;       /* no entry from here on was ever used */
     const void *table_owner;          /* guarded by lock: who says what is in it */
     _Atomic bool direct_refused;      /* it did not keep to the rules */

@@ -264,6 +264,16 @@ int MUST_CHECK host_thread_give_fd(struct host_thread *thread, int fd);
 /* word: SLOT_FD_* rights and a number; 0 takes it back. False: not this process, or no such entry.
  */
 bool host_process_set_fd(struct host_process *process, int fd, uint64_t word);
+/* What else the table shows of descriptor fd < SLOT_SHOWN_FDS (slot.h); 0: nothing. False: there is
+ * no table. Callers take turns. */
+bool host_process_show_fd(struct host_process *process, int fd, uint64_t word);
+uint64_t host_process_shown_fd(const struct host_process *process, int fd);
+/* Which descriptors its stubs have closed: is there any note; the descriptor that note `index` is
+ * about as it is shown just now, or -1; and takes the note about one that was shown as `word` (and
+ * is not any more), true: there was one. */
+bool host_process_has_notes(const struct host_process *process);
+int host_process_noted_fd(const struct host_process *process, uint32_t index);
+bool host_process_take_note(struct host_process *process, int fd, uint64_t word);
 /* Is a thread of the process in a call on that number just now? After host_process_set_fd(). */
 bool host_process_uses(struct host_process *process, int number);
 /* Ends such calls, if they sleep (kick), and waits until there are none. A guest that does not end

@@ -112,7 +112,7 @@ struct slot_public {
  */
 struct slot_fd {
     uint64_t word;
-    uint64_t unused;
+    uint64_t shown; /* SLOT_SHOWN_*; 0: ask the kernel about it */
 };
 #define SLOT_TABLE_FDS  4096u
 #define SLOT_TABLE_SIZE (SLOT_TABLE_FDS * 16ul)
@@ -122,6 +122,29 @@ struct slot_fd {
 #define SLOT_FD_WRITE   0x20000u
 #define SLOT_FD_SEEK    0x40000u /* it has a position, which is the host's */
 #define SLOT_FD_BLOCKS  0x80000u /* a call on it may sleep */
+
+/*
+ * What else the kernel shows of the first descriptors, so that the stub answers for them: one word,
+ * with the flags that F_GETFL gives in its lower bits. Its upper half is new each time that the
+ * number is given.
+ *
+ * close(2) of a SLOT_SHOWN_CLOSES is a note in guest memory (slot->notes), which the kernel takes
+ * before it acts on any call of a thread with that table, and before anybody else looks there. Who
+ * puts the note there has closed the descriptor, and whoever finds it there meets a closed one.
+ * The kernel hides the word and then looks for the note; the stub leaves its note and then looks at
+ * the word. A note whose word has gone is taken back, unless the kernel was first: then it has
+ * closed the descriptor for it. The kernel takes a note for nothing but the wish to close that
+ * number.
+ */
+#define SLOT_SHOWN_FDS     256u
+#define SLOT_SHOWN_FLAGS   0xffffffu
+#define SLOT_SHOWN         0x1000000u
+#define SLOT_SHOWN_CLOEXEC 0x2000000u
+#define SLOT_SHOWN_NOTTY   0x4000000u /* a terminal's ioctls give ENOTTY */
+#define SLOT_SHOWN_CLOSES  0x8000000u /* nobody sees when it is closed */
+#define SLOT_NOTES         8u         /* that of descriptor N is the Nth, modulo this */
+#define SLOT_NOTE(shown, fd)                                                                       \
+    (((shown) & ~0xffffffffull) | 0x80000000u | (fd)) /* of that word's descriptor; 0: none */
 
 #define SLOT_DIRECT_FUTEX                                                                          \
     0x40000000u /* in slot->direct, for a number: it waits for a futex, or sleeps */
@@ -240,6 +263,9 @@ struct slot {
     /* Bytes read and written, reads and writes that the stub has made by itself: figures for
      * /proc/PID/io and nothing else. */
     uint64_t direct_io[4];
+    /* Not the thread's, but of the process with the descriptor table of the slot's index: what its
+     * stubs have closed. */
+    _Alignas(64) uint64_t notes[SLOT_NOTES];
     /* Before it resumes, the stub closes these. */
     uint32_t close_count;
     int32_t close_fds[SLOT_MAX_CLOSES];

@@ -96,7 +96,8 @@ int direct_call(struct stub_thread *thread, long number, const uint64_t args[6],
     }
     entry = (const struct slot_fd *)(thread->stub_base + STUB_PUBLIC_OFFSET + table) + args[0];
     word = look(entry);
-    if ((word & rights) != rights || !fits(number, args, word)) {
+    if ((word & rights) != rights || !fits(number, args, word) ||
+        descriptor_noted(thread, args[0])) {
         return 0;
     }
     fd = word & SLOT_FD_NUMBER;

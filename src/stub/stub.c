@@ -175,14 +175,17 @@ static void report_fault(struct slot *slot, int signo, const struct host_siginfo
 }
 
 /* The call that was trapped; true: it is answered in the registers. */
-static int call_directly(struct stub_thread *thread, struct host_ucontext *context) {
+static int answer_trapped(struct stub_thread *thread, struct host_ucontext *context) {
     const uint64_t *regs = context->gregs;
     const uint64_t args[6] = {regs[REG_RDI], regs[REG_RSI], regs[REG_RDX],
                               regs[REG_R10], regs[REG_R8],  regs[REG_R9]};
+    uint32_t number = (uint32_t)regs[REG_RAX];
     int64_t result;
     int done;
 
-    done = direct_call(thread, (int32_t)regs[REG_RAX], args, &result);
+    done = local_call(thread, number, args[0], &result) ||
+           descriptor_call(thread, number, args, &result) ||
+           direct_call(thread, (int32_t)number, args, &result);
     if (done) {
         context->gregs[REG_RAX] = (uint64_t)result;
     }
@@ -408,7 +411,8 @@ int stub_fast(struct fast_frame *frame) {
         count_answer(thread->slot, number, 1);
         result = 0;
     } else if (local_call(thread, number, frame->args[0], &result) ||
-               mask_call(thread, number, frame->args, &result)) {
+               mask_call(thread, number, frame->args, &result) ||
+               descriptor_call(thread, number, frame->args, &result)) {
         count_answer(thread->slot, number, 1);
     } else if (direct_call(thread, (int32_t)number, frame->args, &result)) {
         count_answer(thread->slot, number, 1);
@@ -484,11 +488,7 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
             event = SLOT_EVENT_KICK;
         } else if (info->arch != ARCH_X86_64 || new_site(thread, rip)) {
             event = SLOT_EVENT_SYSCALL;
-        } else if (local_call(thread, number, context->gregs[REG_RDI],
-                              (int64_t *)&context->gregs[REG_RAX])) {
-            count_answer(slot, number, 0);
-            event = SLOT_EVENT_KICK;
-        } else if (call_directly(thread, context)) {
+        } else if (answer_trapped(thread, context)) {
             count_answer(slot, number, 0);
             event = SLOT_EVENT_KICK;
         } else {

@@ -215,6 +215,11 @@ int note_call(const struct stub_thread *thread, uint32_t number, uint64_t head, 
 int local_call(const struct stub_thread *thread, uint32_t number, uint64_t argument,
                int64_t *result);
 
+/* descriptor.c: likewise; and has a stub of the process closed the descriptor? */
+int descriptor_call(const struct stub_thread *thread, uint32_t number, const uint64_t args[6],
+                    int64_t *result);
+int descriptor_noted(const struct stub_thread *thread, uint64_t fd);
+
 /* signal_mask.c: likewise. Only from a patched call, where a fault in the copying is survived. */
 int mask_call(const struct stub_thread *thread, uint32_t number, const uint64_t args[6],
               int64_t *result);

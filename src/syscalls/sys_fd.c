@@ -101,6 +101,7 @@ static int64_t set_file_flags(struct task *current, struct file *file, int flags
                                          (old & ~SETTABLE_FLAGS) | (flags & SETTABLE_FLAGS))) {
     }
     donation_flags_changed(file);
+    fd_page_refresh(file->inode);
     return 0;
 }
 

@@ -52,6 +52,7 @@ void rest_boundary(struct task *current) {
     if (!rest || atomic_load(&rest->requests) == 0) {
         return;
     }
+    fd_table_settle(current->files);
     wait_queue_add(&rest->released, &entry);
     lock_acquire(&rest->lock);
     while (atomic_load(&rest->requests) > 0) {

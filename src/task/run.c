@@ -235,8 +235,10 @@ static bool make_call(struct task *current) {
 }
 
 bool task_handle_call(struct task *current) {
-    bool goes_on = make_call(current);
+    bool goes_on;
 
+    fd_table_begin_call(current->files);
+    goes_on = make_call(current);
     task_call_files_put(current);
     return goes_on;
 }
@@ -330,7 +332,8 @@ bool task_stub_asks_host(long number) {
 
 /* Calls that the stub answers by itself, when it may. */
 static bool stub_answers(long number) {
-    return stub_knows(number) || task_stub_asks_host(number);
+    return stub_knows(number) || task_stub_asks_host(number) || number == SYS_close ||
+           number == SYS_fcntl || number == SYS_ioctl;
 }
 
 /* Calls that need a host frame, so that their sites gain nothing: stub.c, needs_frame(). */

@@ -485,9 +485,15 @@ void task_set_creds(struct task *task, struct credentials *creds) {
 }
 
 struct fd_table *task_files(struct task *task) {
-    LOCK_GUARD(&task->lock);
+    struct fd_table *files;
 
-    return task->files ? fd_table_get_ref(task->files) : NULL;
+    lock_acquire(&task->lock);
+    files = task->files ? fd_table_get_ref(task->files) : NULL;
+    lock_release(&task->lock);
+    if (files) {
+        fd_table_settle(files);
+    }
+    return files;
 }
 
 struct memory_manager *task_mm(struct task *task) {

@@ -330,9 +330,10 @@ pid_t task_get_ppid(const struct task *task);                      /* takes pids
 pid_t task_get_sid(const struct task *task);                       /* takes pids_lock */
 struct credentials *task_creds(struct task *task);                 /* owned */
 void task_set_creds(struct task *task, struct credentials *creds); /* takes over */
-struct fd_table *task_files(struct task *task);                    /* owned or NULL after exit */
-struct memory_manager *task_mm(struct task *task);                 /* owned or NULL */
-struct fs_context *task_fs(struct task *task);                     /* owned or NULL */
+/* Owned or NULL after exit; what its stubs have closed is closed. */
+struct fd_table *task_files(struct task *task);
+struct memory_manager *task_mm(struct task *task); /* owned or NULL */
+struct fs_context *task_fs(struct task *task);     /* owned or NULL */
 struct host_thread *
 task_thread(struct task *task); /* of another task, for its memory: owned or NULL */
 /* Both at one moment, so that the thread reaches that memory and no other (exec changes them
