@@ -33,6 +33,7 @@ struct host_job *host_job_new_mock(void) {
     lock_init(&job->lock, LOCK_HOST_JOB);
     pthread_mutex_init(&job->zygote_mutex, NULL);
     list_init(&job->processes);
+    job->spares.core = job->spares.zygote_core = -1;
     return job;
 }
 
@@ -162,6 +163,16 @@ static int take_listener(struct host_job *job, int listener_fd) {
     return 0;
 }
 
+/* Not only the one that the calling kernel thread is bound to. */
+static void cores_all(pthread_attr_t *attr) {
+    uint64_t mask[HOST_CPU_WORDS];
+    cpu_set_t set;
+
+    host_cpu_mask(mask);
+    memcpy(&set, mask, sizeof(set));
+    pthread_attr_setaffinity_np(attr, sizeof(set), &set);
+}
+
 int host_job_thread(void *(*main)(void *), struct host_job *job) {
     pthread_t thread;
     sigset_t all, old;
@@ -173,6 +184,7 @@ int host_job_thread(void *(*main)(void *), struct host_job *job) {
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 65536);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    cores_all(&attr);
     result = -pthread_create(&thread, &attr, main, job);
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

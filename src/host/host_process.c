@@ -86,6 +86,11 @@ int host_process_kill(struct host_process *process) {
     if (!process->killed) {
         process->killed = true;
         atomic_fetch_add(&process->kill_count, 1);
+        if (!process->exited) {
+            _Atomic int place = -1;
+
+            aside_send(process->pid, &place);
+        }
         if (process->pidfd >= 0 &&
             syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0) < 0 &&
             errno != ESRCH) {

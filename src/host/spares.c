@@ -106,6 +106,7 @@ static void *spares_main(void *arg) {
     struct host_job *job = arg;
 
     /* Who does not see this yet has come before the look that follows. */
+    job->spares.tid = gettid();
     atomic_store(&job->spares.waiter, waiter_current());
     for (;;) {
         bool more = true;
@@ -134,6 +135,8 @@ void host_job_refill(struct host_job *job) {
     }
     waiter = atomic_load(&job->spares.waiter);
     if (waiter) {
+        aside_send(job->spares.tid, &job->spares.core);
+        aside_send(job->zygote_pid, &job->spares.zygote_core);
         waiter_wake(waiter);
     } else if (!atomic_exchange(&job->spares.started, true) && host_job_thread(spares_main, job)) {
         atomic_store(&job->spares.started, false); /* without spares it goes slower */
