@@ -229,10 +229,32 @@ static void inotify_release(struct file *file) {
     free(inotify);
 }
 
+/* As many watches as there is room for. */
+static int inotify_show_fdinfo(struct file *file, char *buffer, size_t size) {
+    struct inotify *inotify = file->private;
+    const struct inotify_watch *watch;
+    size_t length = 0;
+    LOCK_GUARD(&inotify_lock);
+
+    list_for_each_entry (watch, &inotify->watches, inotify_link) {
+        int more = snprintf(buffer + length, size - length,
+                            "inotify wd:%x ino:%lx sdev:%lx mask:%x ignored_mask:0\n", watch->wd,
+                            (unsigned long)watch->inode->ino, (unsigned long)watch->inode->sb->dev,
+                            watch->mask);
+
+        if ((size_t)more >= size - length) {
+            break;
+        }
+        length += (size_t)more;
+    }
+    return (int)length;
+}
+
 static const struct file_ops inotify_file_ops = {
     .read = inotify_read,
     .poll = inotify_poll,
     .ioctl = inotify_ioctl,
+    .show_fdinfo = inotify_show_fdinfo,
     .release = inotify_release,
 };
 

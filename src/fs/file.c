@@ -594,5 +594,5 @@ int file_truncate(struct file *file, int64_t size) {
                    ? file->inode->ops->setattr(file->inode, &attr)
                    : -EINVAL;
     }
-    return inode_setattr(file->inode, &attr, file->creds);
+    return dentry_setattr(file->path.dentry, &attr, file->creds);
 }

@@ -130,6 +130,7 @@ static bool deadlock_locked(const void *owner, const void *blocker) {
 static void apply_locked(struct list_head *list, const struct file_lock *want,
                          struct file_lock *spare[2]) {
     struct file_lock *have, *next, *new;
+    struct list_head *place;
     int64_t start = want->start, end = want->end;
 
     list_for_each_entry_safe (have, next, list, link) {
@@ -169,13 +170,25 @@ static void apply_locked(struct list_head *list, const struct file_lock *want,
             free(have);
         }
     }
-    if (want->type != F_UNLCK) {
-        new = STEAL(spare[0]);
-        *new = *want;
-        new->start = start;
-        new->end = end;
-        list_add_tail(&new->link, list);
+    if (want->type == F_UNLCK) {
+        return;
     }
+    new = STEAL(spare[0]);
+    *new = *want;
+    new->start = start;
+    new->end = end;
+    /* F_GETLK tells the first that conflicts: an owner's stay together, in order. */
+    place = list;
+    list_for_each_entry (have, list, link) {
+        if (have->owner == want->owner) {
+            place = have->link.next;
+            if (have->start > end) {
+                place = &have->link;
+                break;
+            }
+        }
+    }
+    list_insert_between(&new->link, place->prev, place);
 }
 
 /* struct flock -> range. */

@@ -181,8 +181,8 @@ DEFINE_CLEANUP(struct inode *, inode_put)
 int MUST_CHECK inode_getattr(struct inode *inode, struct kstat *stat);
 /* notify_change: permission rules of chmod(2), chown(2), truncate(2), utimensat(2), suid/sgid
  * clearing, then setattr. */
-int MUST_CHECK inode_setattr(struct inode *inode, struct iattr *attr,
-                             const struct credentials *creds);
+int MUST_CHECK dentry_setattr(struct dentry *dentry, struct iattr *attr,
+                              const struct credentials *creds);
 int MUST_CHECK inode_permission(struct inode *inode, int mask, const struct credentials *creds);
 int MUST_CHECK generic_permission(const struct kstat *stat, int mask,
                                   const struct credentials *creds);

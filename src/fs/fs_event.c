@@ -18,7 +18,7 @@ void fs_event(struct inode *inode, uint32_t mask, uint32_t cookie, const char *n
     }
     hook = atomic_load(&event_hook);
     if (hook) {
-        if (S_ISDIR(inode->type) && !name) {
+        if (S_ISDIR(inode->type) && !name && !(mask & (IN_DELETE_SELF | IN_MOVE_SELF))) {
             mask |= IN_ISDIR;
         }
         hook(inode, mask, cookie, name);
@@ -32,10 +32,10 @@ void fs_event_dentry(struct dentry *dentry, uint32_t mask) {
     if (!atomic_load(&event_hook)) {
         return;
     }
-    fs_event(dentry->inode, mask, 0, NULL);
     parent = dentry_parent(dentry);
     if (parent != dentry && atomic_load(&parent->inode->watch_count) && dentry_name(dentry, name)) {
         fs_event(parent->inode, S_ISDIR(dentry->inode->type) ? mask | IN_ISDIR : mask, 0, name);
     }
     dentry_put(parent);
+    fs_event(dentry->inode, mask, 0, NULL);
 }

@@ -139,7 +139,25 @@ static int may_set_times(struct inode *inode, const struct iattr *attr, const st
     return -EPERM;
 }
 
-int inode_setattr(struct inode *inode, struct iattr *attr, const struct credentials *creds) {
+/* What inotify(7) is told of a change that was asked for. */
+static uint32_t setattr_event(unsigned valid) {
+    uint32_t mask = valid & (ATTR_UID | ATTR_GID | ATTR_MODE) ? IN_ATTRIB : 0;
+
+    if (valid & ATTR_SIZE) {
+        mask |= IN_MODIFY;
+    }
+    if ((valid & ATTR_ATIME) && (valid & ATTR_MTIME)) {
+        mask |= IN_ATTRIB;
+    } else if (valid & ATTR_ATIME) {
+        mask |= IN_ACCESS;
+    } else if (valid & ATTR_MTIME) {
+        mask |= IN_MODIFY;
+    }
+    return mask;
+}
+
+int dentry_setattr(struct dentry *dentry, struct iattr *attr, const struct credentials *creds) {
+    struct inode *inode = dentry->inode;
     struct kstat stat;
     int error;
 
@@ -192,7 +210,7 @@ int inode_setattr(struct inode *inode, struct iattr *attr, const struct credenti
         donation_revoke_inode(inode, true);
     }
     if (!error) {
-        fs_event(inode, attr->valid & ATTR_SIZE ? IN_MODIFY : IN_ATTRIB, 0, NULL);
+        fs_event_dentry(dentry, setattr_event(attr->valid));
     }
     return error;
 }

@@ -536,7 +536,7 @@ int path_setattr(const struct path *path, struct iattr *attr, const struct crede
     int error = path_want_write(path);
 
     if (!error) {
-        error = inode_setattr(path->dentry->inode, attr, creds);
+        error = dentry_setattr(path->dentry, attr, creds);
     }
     return error;
 }
@@ -562,7 +562,7 @@ int vfs_truncate(const struct path *path, const struct credentials *creds, int64
     if (error) {
         return error;
     }
-    error = inode_setattr(inode, &attr, creds);
+    error = dentry_setattr(path->dentry, &attr, creds);
     inode_put_write(inode);
     return error;
 }

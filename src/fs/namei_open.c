@@ -133,11 +133,9 @@ static int open_here(struct nameidata *nd, struct open_how_kernel *how, struct f
         return error;
     }
     if (how->truncate && !how->created) {
-        struct iattr attr = {.valid = ATTR_SIZE | ATTR_MTIME | ATTR_MTIME_NOW};
+        struct iattr attr = {.valid = ATTR_SIZE};
 
-        /* Permission was checked: what is left of the attributes' rules is suid and sgid. */
-        attr.valid &= ~(unsigned)(ATTR_MTIME | ATTR_MTIME_NOW);
-        error = inode_setattr(inode, &attr, nd->creds);
+        error = dentry_setattr(nd->path.dentry, &attr, nd->creds);
         if (error) {
             file_put(STEAL(*file));
             return error;

@@ -272,6 +272,21 @@ size_t memory_manager_snapshot(struct memory_manager *mm, uint64_t from, struct 
     return copied;
 }
 
+size_t memory_mapped_extent(struct memory_manager *mm, uint64_t from, size_t size, int prot) {
+    uint64_t end = from;
+    LOCK_GUARD(&mm->lock);
+
+    for (size_t i = tree_index(&mm->tree, from); end - from < size && i < mm->tree.count; i++) {
+        const struct mapping *row = tree_row(&mm->tree, i);
+
+        if (row->start > end || (row->prot & prot) != prot) {
+            break;
+        }
+        end = row->end;
+    }
+    return (size_t)MIN(end - from, (uint64_t)size);
+}
+
 void memory_totals_locked(const struct memory_manager *mm, struct memory_totals *totals) {
     *totals = (struct memory_totals){0};
     for (size_t i = 0; i < mm->tree.count; i++) {

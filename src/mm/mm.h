@@ -242,6 +242,9 @@ int memory_manager_walk(struct memory_manager *mm,
  * without holding the lock. */
 size_t memory_manager_snapshot(struct memory_manager *mm, uint64_t from, struct mapping *out,
                                size_t count);
+/* How much of from..from+size is mapped, from its start, with all of `prot` (0: however): the
+ * guest's own memory, neither the stub nor the slots. */
+size_t memory_mapped_extent(struct memory_manager *mm, uint64_t from, size_t size, int prot);
 /* Totals in bytes: mapped, private writable (data), stack, executable, locked. */
 struct memory_totals {
     uint64_t mapped, data, stack, exec, locked, shared;

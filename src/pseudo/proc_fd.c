@@ -50,7 +50,7 @@ static ssize_t fd_readlink(const struct pseudo_node *node, char *buffer, size_t 
 static int fdinfo_show(const struct pseudo_node *node, struct text *text) {
     struct fd_table *files CLEANUP(fd_table_put) = NULL;
     struct file *file CLEANUP(file_put) = NULL;
-    char more[512] = "";
+    char more[PAGE_SIZE] = "";
     int64_t pos;
     int flags, error = node_files(node, &files);
 

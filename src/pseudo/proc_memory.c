@@ -148,25 +148,6 @@ static int mem_begin(struct file *file, struct task_memory *memory) {
     return error ? error : memory->mm == file->private;
 }
 
-/* Only what the tree knows as mapped: neither the stub nor the slots. */
-static size_t mapped_from(struct memory_manager *mm, uint64_t from, size_t size) {
-    uint64_t end = from;
-    struct mapping mapping;
-
-    while (end - from < size && memory_manager_snapshot(mm, end, &mapping, 1) == 1) {
-        bool contains = mapping.start <= end;
-
-        if (mapping.object) {
-            memory_object_put(mapping.object);
-        }
-        if (!contains) {
-            break;
-        }
-        end = mapping.end;
-    }
-    return (size_t)MIN(end - from, (uint64_t)size);
-}
-
 static ssize_t mem_read(struct file *file, void *buffer, size_t size, int64_t *pos) {
     struct task_memory memory CLEANUP(task_memory) = {0};
     int begun = mem_begin(file, &memory);
@@ -179,7 +160,7 @@ static ssize_t mem_read(struct file *file, void *buffer, size_t size, int64_t *p
     if (size == 0) {
         return 0;
     }
-    size = from < USER_TASK_SIZE ? mapped_from(memory.mm, from, size) : 0;
+    size = from < USER_TASK_SIZE ? memory_mapped_extent(memory.mm, from, size, 0) : 0;
     if (size == 0) {
         return -EIO;
     }
@@ -205,7 +186,7 @@ static ssize_t mem_write(struct file *file, const void *buffer, size_t size, int
     if (size == 0) {
         return 0;
     }
-    size = to < USER_TASK_SIZE ? mapped_from(memory.mm, to, size) : 0;
+    size = to < USER_TASK_SIZE ? memory_mapped_extent(memory.mm, to, size, 0) : 0;
     if (size == 0) {
         return -EIO;
     }

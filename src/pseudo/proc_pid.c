@@ -442,6 +442,21 @@ static const struct pseudo_entry thread_entries[] = {
     {0},
 };
 static const struct pseudo_entry pid_entry = PSEUDO_DIR("", 0555, .children = pid_entries);
+
+struct task *procfs_file_task(const struct file *file) {
+    const struct pseudo_node *node;
+    struct task *task;
+
+    if (file->inode->sb->type != &procfs_type) {
+        return NULL;
+    }
+    node = pseudo_inode_node(file->inode);
+    if (node->entry != &pid_entry) {
+        return NULL;
+    }
+    task = pseudo_task(node);
+    return task ? task : ERR_PTR(-ESRCH);
+}
 static const struct pseudo_entry thread_entry = PSEUDO_DIR("", 0555, .children = thread_entries);
 
 static void node_set_task(struct pseudo_node *child, const struct pseudo_entry *entry,

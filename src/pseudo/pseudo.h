@@ -24,6 +24,9 @@ int MUST_CHECK pseudo_register(struct kernel *kernel);
 /* One super block each (ERR_PTR); procfs shows the tasks of `kernel`, which it holds. */
 struct super_block *procfs_new(struct kernel *kernel);
 struct super_block *sysfs_new(struct kernel *kernel);
+/* pidfd_send_signal(2): the process whose directory in /proc is open here: owned. NULL: it is no
+ * such directory; ERR_PTR(-ESRCH): the process has gone. */
+struct task *procfs_file_task(const struct file *file);
 /* A tmpfs with the nodes and links of /dev in it: the guest's root may change it. */
 struct super_block *devfs_new(void);
 

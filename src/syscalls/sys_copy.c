@@ -149,11 +149,12 @@ int64_t sys_sendfile(struct task *current, int out_fd, int in_fd, struct user_ad
         signal_info_user(&info, SIGPIPE, SI_USER, current);
         int sent UNUSED = signal_send_task(current, &info);
     }
-    if (result > 0) {
+    /* The guest's own offset is written whatever came of it, as Linux does. */
+    if (result > 0 || !user_address_is_null(offset)) {
         error = place_end(current, &from);
-        if (!error) {
-            error = place_end(current, &to);
-        }
+    }
+    if (result > 0 && !error) {
+        error = place_end(current, &to);
     }
     return error ? error : result;
 }

@@ -6,6 +6,7 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
+#include "pseudo/pseudo.h"
 #include "syscalls/sys_install.h"
 
 int64_t sys_eventfd2(struct task *current, unsigned initval, int flags) {
@@ -141,6 +142,12 @@ int64_t sys_pidfd_send_signal(struct task *current, int pidfd, int sig, struct u
     }
     file = fd_table_get(current->files, pidfd);
     task = file ? pidfd_task(file) : NULL;
+    if (file && !task) {
+        task = procfs_file_task(file);
+        if (IS_ERR(task)) {
+            return PTR_ERR(STEAL(task));
+        }
+    }
     if (!task) {
         return -EBADF;
     }

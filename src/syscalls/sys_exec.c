@@ -231,7 +231,7 @@ int64_t sys_execveat(struct task *current, int dirfd, struct user_address pathna
     if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) {
         return -EINVAL;
     }
-    result = walk_at(current, dirfd, &walk, &holder);
+    result = walk_at(current, path[0] == '/' ? AT_FDCWD : dirfd, &walk, &holder);
     if (result) {
         return result;
     }

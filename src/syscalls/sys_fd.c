@@ -90,6 +90,10 @@ static int64_t set_file_flags(struct task *current, struct file *file, int flags
         }
     }
 
+    if (flags & ~old & O_ASYNC) {
+        log_once(LOG_WARN, "fcntl", O_ASYNC,
+                 "not supported: the signals of O_ASYNC are never sent");
+    }
     if (file->ops->set_flags) {
         int result = file->ops->set_flags(file, flags);
 

@@ -208,7 +208,7 @@ int64_t sys_prctl(struct task *current, int option, unsigned long arg2, unsigned
     case PR_GET_SECUREBITS:
         return current->creds->securebits;
     case PR_SET_TIMERSLACK:
-        current->timer_slack_ns = arg2 ? arg2 : TASK_TIMER_SLACK_NS;
+        current->timer_slack_ns = arg2 ? arg2 : current->default_timer_slack_ns;
         return 0;
     case PR_GET_TIMERSLACK:
         return (int64_t)current->timer_slack_ns;

@@ -66,7 +66,7 @@ static void inherit(struct task *task, struct task *creator) {
     task->signal_mask = signal_get_mask(creator);
     host_thread_set_signal_mask(task->thread, task->signal_mask);
     task->signal_stack = creator->signal_stack;
-    task->timer_slack_ns = creator->timer_slack_ns;
+    task->timer_slack_ns = task->default_timer_slack_ns = creator->timer_slack_ns;
     task->personality = creator->personality;
 }
 
@@ -91,7 +91,7 @@ static struct task *task_alloc(const struct task_params *params) {
     task->fs = fs_context_get(params->fs);
     task->creds = credentials_get(params->creds);
     task->signal_stack.flags = SS_DISABLE;
-    task->timer_slack_ns = TASK_TIMER_SLACK_NS;
+    task->timer_slack_ns = task->default_timer_slack_ns = TASK_TIMER_SLACK_NS;
     atomic_init(&task->state, TASK_RUNNING);
     if (params->creator) {
         inherit(task, params->creator);

@@ -233,8 +233,9 @@ struct task {
         uint32_t size, signature;
     } rseq; /* rseq(2), as its host thread is registered with the host; address 0: not */
     struct user_sigaltstack signal_stack;
-    uint64_t timer_slack_ns; /* PR_SET_TIMERSLACK */
-    uint32_t personality;    /* personality(2) */
+    uint64_t timer_slack_ns;         /* PR_SET_TIMERSLACK */
+    uint64_t default_timer_slack_ns; /* its creator's; immutable */
+    uint32_t personality;            /* personality(2) */
     kernel_sigset
         saved_mask; /* sigsuspend, ppoll, pselect, epoll_pwait: restored after the handler */
     uint64_t fpstate_shape[8]; /* sigframe_x86_64.c; own kernel thread only */

@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "stub_probe.h"
 
@@ -200,8 +201,20 @@ TEST(the_stub_is_not_in_mem) {
         CHECK_ERR(pread(fd, buffer, 64, at), EIO);
         CHECK_ERR(pwrite(fd, buffer, 64, at), EIO);
     }
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        struct iovec mine = {buffer, 64}, theirs = {stub + places[i], 64};
+
+        CHECK_ERR(process_vm_readv(getpid(), &mine, 1, &theirs, 1, 0), EFAULT);
+        CHECK_ERR(process_vm_writev(getpid(), &mine, 1, &theirs, 1, 0), EFAULT);
+        CHECK_ERR(process_vm_readv(getpid(), &theirs, 1, &mine, 1, 0), EFAULT);
+        CHECK_ERR(process_vm_writev(getpid(), &theirs, 1, &mine, 1, 0), EFAULT);
+    }
     CHECK_EQ(memcmp(before, stub, sizeof(before)), 0);
     for (size_t i = 0; i < OFFSETS; i++) {
+        struct iovec mine = {buffer, 64}, theirs = {(void *)offsets[i], 64};
+
+        CHECK(process_vm_readv(getpid(), &mine, 1, &theirs, 1, 0) < 0);
+        CHECK(process_vm_writev(getpid(), &mine, 1, &theirs, 1, 0) < 0);
         CHECK(pread(fd, buffer, 64, offsets[i]) < 0);
         CHECK(pwrite(fd, buffer, 64, offsets[i]) < 0);
     }

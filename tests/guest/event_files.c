@@ -179,6 +179,16 @@ TEST(pidfd) {
     CHECK(fcntl(p, F_GETFD) & FD_CLOEXEC);
     CHECK_EQ(ready(p, POLLIN, 0), 0);
     CHECK_OK(syscall(SYS_pidfd_send_signal, p, 0, NULL, 0));
+    /* The process's directory in /proc stands for it too; nothing below it does. */
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d", pid);
+    int directory = open(name, O_DIRECTORY | O_CLOEXEC);
+    REQUIRE_OK(directory);
+    CHECK_OK(syscall(SYS_pidfd_send_signal, directory, 0, NULL, 0));
+    int below = openat(directory, "fd", O_DIRECTORY | O_CLOEXEC);
+    REQUIRE_OK(below);
+    CHECK_ERR(syscall(SYS_pidfd_send_signal, below, 0, NULL, 0), EBADF);
+    close(below);
     close(gate[1]);
     CHECK_EQ(ready(p, POLLIN, 10000), POLLIN);
     siginfo_t info;
@@ -186,6 +196,8 @@ TEST(pidfd) {
     CHECK_EQ(info.si_pid, pid);
     CHECK_EQ(info.si_status, 3);
     CHECK_ERR(syscall(SYS_pidfd_send_signal, p, SIGTERM, NULL, 0), ESRCH);
+    CHECK_ERR(syscall(SYS_pidfd_send_signal, directory, SIGTERM, NULL, 0), ESRCH);
+    close(directory);
     CHECK_ERR(syscall(SYS_pidfd_open, pid, 0), ESRCH);
     CHECK_ERR(syscall(SYS_pidfd_open, -1, 0), EINVAL);
     CHECK_ERR(syscall(SYS_pidfd_open, getpid(), 1), EINVAL);

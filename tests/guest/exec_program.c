@@ -357,6 +357,12 @@ TEST(execveat_by_descriptor) {
         _exit(126);
     }
     CHECK_CHILD_OK(pid);
+    pid = fork();
+    if (pid == 0) {
+        syscall(SYS_execveat, -1, self, argv, envp, 0); /* an absolute path needs no directory */
+        _exit(126);
+    }
+    CHECK_CHILD_OK(pid);
     CHECK_OK(symlink(self, "exec_link"));
     CHECK_ERR(syscall(SYS_execveat, AT_FDCWD, "exec_link", argv, envp, AT_SYMLINK_NOFOLLOW), ELOOP);
     unlink("exec_link");

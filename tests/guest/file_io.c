@@ -282,6 +282,13 @@ TEST(send_file) {
     CHECK_ERR(sendfile(in, 999, NULL, 1), EBADF);
     offset = -1;
     CHECK_ERR(sendfile(out, in, &offset, 1), EINVAL);
+    /* The offset is written even when nothing was sent. */
+    off_t *constant = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(constant != MAP_FAILED);
+    CHECK_ERR(sendfile(out, in, constant, 1), EFAULT);
+    CHECK_OK(ftruncate(in, 0));
+    CHECK_ERR(sendfile(out, in, constant, 1), EFAULT);
+    CHECK_OK(munmap(constant, 4096));
     int appender = open("out", O_WRONLY | O_APPEND);
     CHECK_ERR(sendfile(appender, in, NULL, 1), EINVAL);
 }

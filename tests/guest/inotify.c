@@ -118,6 +118,42 @@ TEST(file) {
     rmdir(dir);
 }
 
+/* A directory and its parent, both watched: the parent hears of it first. */
+TEST(directory_and_parent) {
+    start();
+    CHECK_OK(mkdir(path("sub"), 0700));
+    int parent = inotify_add_watch(in, dir, IN_ATTRIB | IN_OPEN);
+    int w = inotify_add_watch(in, path("sub"), IN_ATTRIB | IN_OPEN | IN_MOVE_SELF | IN_DELETE_SELF);
+    CHECK_OK(chmod(path("sub"), 0750));
+    EXPECT(parent, (uint32_t)(IN_ATTRIB | IN_ISDIR), "sub");
+    EXPECT(w, (uint32_t)(IN_ATTRIB | IN_ISDIR), "");
+    close(open(path("sub"), O_RDONLY));
+    EXPECT(parent, (uint32_t)(IN_OPEN | IN_ISDIR), "sub");
+    EXPECT(w, (uint32_t)(IN_OPEN | IN_ISDIR), "");
+    CHECK_OK(rename(path("sub"), path("moved")));
+    EXPECT(w, IN_MOVE_SELF, "");
+
+    char name[64], line[256], want[64];
+    snprintf(name, sizeof name, "/proc/self/fdinfo/%d", in);
+    struct stat st;
+    REQUIRE_OK(stat(path("moved"), &st));
+    snprintf(want, sizeof want, "inotify wd:%x ino:%lx ", w, (unsigned long)st.st_ino);
+    FILE *info = fopen(name, "r");
+    int found = 0;
+    REQUIRE(info != NULL);
+    while (fgets(line, sizeof line, info))
+        found += strncmp(line, want, strlen(want)) == 0 && strstr(line, " mask:c24 ") != NULL;
+    fclose(info);
+    CHECK_EQ(found, 1);
+
+    CHECK_OK(rmdir(path("moved")));
+    EXPECT(w, IN_DELETE_SELF, "");
+    EXPECT(w, IN_IGNORED, "");
+    CHECK(next() == NULL);
+    close(in);
+    rmdir(dir);
+}
+
 TEST(one_shot_and_errors) {
     start();
     int w = inotify_add_watch(in, dir, IN_CREATE | IN_ONESHOT | IN_ONLYDIR);

@@ -79,6 +79,39 @@ TEST(another_process_sees_the_lock) {
     close(fd);
 }
 
+/* F_GETLK tells the first that is in the way, whatever order they were taken in. */
+TEST(the_first_lock_is_told) {
+    int fd = open_file();
+    CHECK_OK(lock(fd, F_SETLK, F_RDLCK, 40, 5));
+    CHECK_OK(lock(fd, F_SETLK, F_WRLCK, 10, 5));
+    CHECK_OK(lock(fd, F_SETLK, F_WRLCK, 60, 5));
+    CHECK_OK(lock(fd, F_SETLK, F_RDLCK, 8, 4));
+    CHECK_OK(lock(fd, F_SETLK, F_WRLCK, 42, 1));
+    pid_t child = fork();
+    if (child == 0) {
+        static const struct {
+            short type;
+            int start, len;
+        } want[] = {{F_RDLCK, 8, 4},  {F_WRLCK, 12, 3}, {F_RDLCK, 40, 2},
+                    {F_WRLCK, 42, 1}, {F_RDLCK, 43, 2}, {F_WRLCK, 60, 5}};
+        int from = 0;
+        for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+            struct flock fl = range(F_WRLCK, from, 0);
+            CHECK_OK(fcntl(fd, F_GETLK, &fl));
+            CHECK_EQ(fl.l_type, want[i].type);
+            CHECK_EQ(fl.l_start, want[i].start);
+            CHECK_EQ(fl.l_len, want[i].len);
+            from = want[i].start + want[i].len;
+        }
+        struct flock fl = range(F_WRLCK, from, 0);
+        CHECK_OK(fcntl(fd, F_GETLK, &fl));
+        CHECK_EQ(fl.l_type, F_UNLCK);
+        CHILD_EXIT();
+    }
+    CHECK_CHILD_OK(child);
+    close(fd);
+}
+
 TEST(any_close_lets_go) {
     int fd = open_file(), other = open_file();
     CHECK_OK(lock(fd, F_SETLK, F_WRLCK, 0, 0));

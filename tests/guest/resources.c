@@ -236,7 +236,17 @@ TEST(small_change_of_prctl) {
     CHECK_EQ(prctl(PR_GET_TIMERSLACK), 50000);
     CHECK_OK(prctl(PR_SET_TIMERSLACK, 1000));
     CHECK_EQ(prctl(PR_GET_TIMERSLACK), 1000);
+    pid_t pid = fork();
+    if (pid == 0) {
+        /* 0 is the default, and that is what the creator had. */
+        CHECK_OK(prctl(PR_SET_TIMERSLACK, 7));
+        CHECK_OK(prctl(PR_SET_TIMERSLACK, 0));
+        CHECK_EQ(prctl(PR_GET_TIMERSLACK), 1000);
+        CHILD_EXIT();
+    }
+    CHECK_CHILD_OK(pid);
     CHECK_OK(prctl(PR_SET_TIMERSLACK, 0));
+    CHECK_EQ(prctl(PR_GET_TIMERSLACK), 50000);
     CHECK_ERR(prctl(0x7777, 0, 0, 0, 0), EINVAL);
 }
 
