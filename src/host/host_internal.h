@@ -102,6 +102,7 @@ struct host_thread {
     uint32_t deferred;               /* host calls that go with the next resume */
     bool mock_defers, mock_finished; /* host_thread_mock_defers() */
     uint64_t mock_mask;
+    struct slot_told mock_told;
     bool fpstate_reset;
     uint64_t fpstate, fpstate_size;
     /* What the last event's call brought along (slot.h), and what its end takes there. */

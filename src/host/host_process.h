@@ -128,9 +128,9 @@ uint64_t host_thread_signal_mask(const struct host_thread *thread);
 void host_thread_set_signal_mask(struct host_thread *thread, uint64_t mask);
 void host_thread_may_pend(struct host_thread *thread, uint64_t signals); /* these too */
 void host_thread_set_pending(struct host_thread *thread, uint64_t signals);
-/* Where its list of robust futexes is, set_robust_list(2): its stub notes that by itself. */
-uint64_t host_thread_robust_list(const struct host_thread *thread);
-void host_thread_set_robust_list(struct host_thread *thread, uint64_t head);
+/* What it has said about itself, mostly to its stub. */
+struct slot_told host_thread_told(const struct host_thread *thread);
+void host_thread_set_told(struct host_thread *thread, const struct slot_told *notes);
 /* The registers as of the last event. Only the task's own kernel thread touches them. */
 struct user_regs *host_thread_regs(struct host_thread *thread);
 /* The caller changed more of the registers than rax: the next resume writes them all. */

@@ -39,7 +39,8 @@ struct host_thread *host_thread_new(struct host_process *process, struct host_as
     if (thread->slot) {
         host_aspace_public(aspace, index)->table = 0; /* of the slot's thread before */
         thread->slot->direct = thread->slot->close_count = 0;
-        thread->slot->robust_list = thread->slot->signal_mask = 0;
+        thread->slot->signal_mask = 0;
+        memset(&thread->slot->told, 0, sizeof(thread->slot->told));
         host_aspace_public(aspace, index)->pending = 0;
         memset(thread->slot->direct_io, 0, sizeof(thread->slot->direct_io));
     }
@@ -72,6 +73,10 @@ struct host_thread *host_thread_get(struct host_thread *thread) {
 }
 
 static uint64_t fetch64(const uint64_t *field) {
+    return __atomic_load_n(field, __ATOMIC_RELAXED);
+}
+
+static uint32_t fetch32(const uint32_t *field) {
     return __atomic_load_n(field, __ATOMIC_RELAXED);
 }
 
@@ -158,14 +163,20 @@ void host_thread_set_pending(struct host_thread *thread, uint64_t signals) {
     }
 }
 
-uint64_t host_thread_robust_list(const struct host_thread *thread) {
-    return thread->mock ? 0 : fetch64(&thread->slot->robust_list);
+struct slot_told host_thread_told(const struct host_thread *thread) {
+    const struct slot_told *from = thread->mock ? &thread->mock_told : &thread->slot->told;
+
+    return (struct slot_told){
+        .robust_list = fetch64(&from->robust_list),
+        .clear_child_tid = fetch64(&from->clear_child_tid),
+        .rseq_address = fetch64(&from->rseq_address),
+        .rseq_size = fetch32(&from->rseq_size),
+        .rseq_signature = fetch32(&from->rseq_signature),
+    };
 }
 
-void host_thread_set_robust_list(struct host_thread *thread, uint64_t head) {
-    if (!thread->mock) {
-        __atomic_store_n(&thread->slot->robust_list, head, __ATOMIC_RELAXED);
-    }
+void host_thread_set_told(struct host_thread *thread, const struct slot_told *told) {
+    *(thread->mock ? &thread->mock_told : &thread->slot->told) = *told;
 }
 
 pid_t host_thread_tid(const struct host_thread *thread) {
@@ -178,10 +189,6 @@ struct host_process *host_thread_process(const struct host_thread *thread) {
 
 struct host_aspace *host_thread_aspace(const struct host_thread *thread) {
     return thread->aspace;
-}
-
-static uint32_t fetch32(const uint32_t *field) {
-    return __atomic_load_n(field, __ATOMIC_RELAXED);
 }
 
 static void fetch_fpstate(struct host_thread *thread) {

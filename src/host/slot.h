@@ -206,6 +206,18 @@ struct slot_regs {
     uint64_t fs_base, gs_base;
 };
 
+/*
+ * What a thread has said about itself and the kernel needs later, mostly when the thread ends: by
+ * the stub or the kernel. Addresses of the guest's, which may write here what it likes: it goes no
+ * further than the guest's own memory.
+ */
+struct slot_told {
+    uint64_t robust_list;     /* set_robust_list(2) */
+    uint64_t clear_child_tid; /* set_tid_address(2) */
+    uint64_t rseq_address;    /* rseq(2), as the host thread is registered with the host; 0: not */
+    uint32_t rseq_size, rseq_signature;
+};
+
 struct slot {
     _Alignas(64) uint32_t turn; /* futex word of both directions */
     /* Set by a side before it sleeps on `turn`: the other one wakes it only then. Whoever forges
@@ -256,9 +268,7 @@ struct slot {
     /* The thread's signal mask, by the stub or the kernel: what it says is the guest's own affair.
      */
     uint64_t signal_mask;
-    /* set_robust_list(2), by the stub or the kernel: an address of the guest's, which may write
-     * here what it likes. The kernel looks when the thread ends. */
-    uint64_t robust_list;
+    struct slot_told told;
     uint64_t direct_done; /* SLOT_EVENT_SYSCALL, a write: so many bytes are written already */
     /* Bytes read and written, reads and writes that the stub has made by itself: figures for
      * /proc/PID/io and nothing else. */

@@ -22,7 +22,7 @@ void memory_set_deferring(bool on) {
     atomic_store(&deferring, on);
 }
 
-bool memory_deferring(void) {
+static bool memory_deferring(void) {
     return atomic_load_explicit(&deferring, memory_order_relaxed);
 }
 

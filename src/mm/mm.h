@@ -100,7 +100,6 @@ int64_t MUST_CHECK memory_settle(struct memory_manager *mm, struct host_thread *
 uint64_t shared_memory_used(void);
 /* Off: every call returns what it will be (--strace). On at start. */
 void memory_set_deferring(bool on);
-bool memory_deferring(void);
 
 /*
  * The calls of mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), brk(2), msync(2),

@@ -1,6 +1,6 @@
 /*
  * Class L: calls about oneself that the stub answers from what the kernel has published
- * (struct slot_public), or note where the kernel looks, with no host call at all.
+ * (struct slot_public), with no host call at all.
  */
 #include "stub/stub_internal.h"
 
@@ -13,17 +13,6 @@
 #define SYS_getpgid 121
 #define SYS_getsid  124
 #define SYS_gettid  186
-
-#define SYS_set_robust_list 273
-
-int note_call(const struct stub_thread *thread, uint32_t number, uint64_t head, uint64_t size) {
-    if (number != SYS_set_robust_list || size != 24 /* struct robust_list_head */ ||
-        !(thread->public->flags & SLOT_PUBLIC_LOCAL)) {
-        return 0;
-    }
-    thread->slot->robust_list = head;
-    return 1;
-}
 
 int local_call(const struct stub_thread *thread, uint32_t number, uint64_t argument,
                int64_t *result) {

@@ -174,24 +174,6 @@ static void report_fault(struct slot *slot, int signo, const struct host_siginfo
     slot->fault.error = context->err;
 }
 
-/* The call that was trapped; true: it is answered in the registers. */
-static int answer_trapped(struct stub_thread *thread, struct host_ucontext *context) {
-    const uint64_t *regs = context->gregs;
-    const uint64_t args[6] = {regs[REG_RDI], regs[REG_RSI], regs[REG_RDX],
-                              regs[REG_R10], regs[REG_R8],  regs[REG_R9]};
-    uint32_t number = (uint32_t)regs[REG_RAX];
-    int64_t result;
-    int done;
-
-    done = local_call(thread, number, args[0], &result) ||
-           descriptor_call(thread, number, args, &result) ||
-           direct_call(thread, (int32_t)number, args, &result);
-    if (done) {
-        context->gregs[REG_RAX] = (uint64_t)result;
-    }
-    return done;
-}
-
 /* Has this site not trapped here before, or often by now? Then the kernel is to see it, which may
  * patch it. */
 static int new_site(struct stub_thread *thread, uint64_t rip) {
@@ -205,6 +187,31 @@ static int new_site(struct stub_thread *thread, uint64_t rip) {
         thread->site_calls[index] = 0;
     }
     return thread->site_calls[index]++ % 16 == 0;
+}
+
+static void count_answer(struct slot *slot, uint32_t number, int patched) {
+    slot->answered[number % SLOT_ANSWERED][patched]++;
+}
+
+/* The call that was trapped; 1: it is answered in the registers. A site that is new here the kernel
+ * is to see, which may patch it; those where a thread tells of itself are not worth that. */
+static int answer_trapped(struct stub_thread *thread, struct host_ucontext *context) {
+    const uint64_t *regs = context->gregs;
+    const uint64_t args[6] = {regs[REG_RDI], regs[REG_RSI], regs[REG_RDX],
+                              regs[REG_R10], regs[REG_R8],  regs[REG_R9]};
+    uint32_t number = (uint32_t)regs[REG_RAX];
+    int64_t result;
+
+    if (told_call(thread, number, args, &result) ||
+        (!new_site(thread, regs[REG_RIP]) &&
+         (local_call(thread, number, args[0], &result) ||
+          descriptor_call(thread, number, args, &result) ||
+          direct_call(thread, (int32_t)number, args, &result)))) {
+        context->gregs[REG_RAX] = (uint64_t)result;
+        count_answer(thread->slot, number, 0);
+        return 1;
+    }
+    return 0;
 }
 
 /* Calls after which the guest goes on with other registers than it came with, or in another thread
@@ -397,24 +404,18 @@ static uint64_t serve_fast(struct stub_thread *thread, const struct fast_frame *
     }
 }
 
-static void count_answer(struct slot *slot, uint32_t number, int patched) {
-    slot->answered[number % SLOT_ANSWERED][patched]++;
-}
-
 /* A patched call. 1: answered, in frame->rax. */
 int stub_fast(struct fast_frame *frame) {
     struct stub_thread *thread = thread_of_stack(frame);
     uint32_t number = (uint32_t)frame->rax;
     int64_t result;
 
-    if (note_call(thread, number, frame->args[0], frame->args[1])) {
+    if (local_call(thread, number, frame->args[0], &result) ||
+        mask_call(thread, number, frame->args, &result) ||
+        descriptor_call(thread, number, frame->args, &result)) {
         count_answer(thread->slot, number, 1);
-        result = 0;
-    } else if (local_call(thread, number, frame->args[0], &result) ||
-               mask_call(thread, number, frame->args, &result) ||
-               descriptor_call(thread, number, frame->args, &result)) {
-        count_answer(thread->slot, number, 1);
-    } else if (direct_call(thread, (int32_t)number, frame->args, &result)) {
+    } else if (direct_call(thread, (int32_t)number, frame->args, &result) ||
+               told_call(thread, number, frame->args, &result)) {
         count_answer(thread->slot, number, 1);
     } else if (needs_frame(number)) {
         return 0;
@@ -452,7 +453,6 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
     struct stub_thread *thread = thread_of_stack(context);
     struct slot *slot = thread->slot;
     uint64_t rip = context->gregs[REG_RIP];
-    uint32_t number = (uint32_t)context->gregs[REG_RAX];
     void *outer = thread->frame;
     uint32_t event;
 
@@ -481,19 +481,8 @@ void stub_handler(int signo, struct host_siginfo *info, struct host_ucontext *co
         return;
     }
     if (signo == SIGSYS_NR) {
-        if (info->arch == ARCH_X86_64 &&
-            note_call(thread, number, context->gregs[REG_RDI], context->gregs[REG_RSI])) {
-            context->gregs[REG_RAX] = 0;
-            count_answer(slot, number, 0);
-            event = SLOT_EVENT_KICK;
-        } else if (info->arch != ARCH_X86_64 || new_site(thread, rip)) {
-            event = SLOT_EVENT_SYSCALL;
-        } else if (answer_trapped(thread, context)) {
-            count_answer(slot, number, 0);
-            event = SLOT_EVENT_KICK;
-        } else {
-            event = SLOT_EVENT_SYSCALL;
-        }
+        event = info->arch == ARCH_X86_64 && answer_trapped(thread, context) ? SLOT_EVENT_KICK
+                                                                             : SLOT_EVENT_SYSCALL;
         if (event == SLOT_EVENT_KICK && !thread->kicked) {
             thread->masked = 0;
             return; /* answered, and the kernel has nothing to do before the guest runs on */

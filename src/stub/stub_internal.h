@@ -207,9 +207,10 @@ int64_t direct_blocking(struct stub_thread *thread, uint64_t number, const uint6
 int direct_futex(struct stub_thread *thread, const uint64_t args[6], int64_t *result);
 int direct_sleep(struct stub_thread *thread, const uint64_t args[6], int64_t *result);
 
-/* local.c: 1 when the call is answered, with 0. New threads and processes make it once and first:
- * it is not worth a patch of its site. */
-int note_call(const struct stub_thread *thread, uint32_t number, uint64_t head, uint64_t size);
+/* told.c: 1 when the call is answered, in *result. New programs and threads make it once and
+ * first: it is not worth a patch of its site. */
+int told_call(const struct stub_thread *thread, uint32_t number, const uint64_t args[6],
+              int64_t *result);
 
 /* local.c: 1 when the call is answered, in *result. `argument` is its first. */
 int local_call(const struct stub_thread *thread, uint32_t number, uint64_t argument,

@@ -117,11 +117,14 @@ int64_t sys_futex(struct task *current, struct user_address uaddr, int futex_op,
 }
 
 int64_t sys_set_robust_list(struct task *current, struct user_address head, size_t len) {
+    struct slot_told told = host_thread_told(current->thread);
+
     if (len != ROBUST_LIST_SIZE) {
         return -EINVAL;
     }
-    /* exit.c walks it. Mostly the stub notes it by itself (stub/local.c). */
-    host_thread_set_robust_list(current->thread, head.value);
+    /* exit.c walks it. Mostly the stub notes it by itself (stub/told.c). */
+    told.robust_list = head.value;
+    host_thread_set_told(current->thread, &told);
     return 0;
 }
 
@@ -141,7 +144,7 @@ int64_t sys_get_robust_list(struct task *current, pid_t pid, struct user_address
     {
         LOCK_GUARD(&target->lock);
 
-        head = target->thread ? host_thread_robust_list(target->thread) : 0;
+        head = target->thread ? host_thread_told(target->thread).robust_list : 0;
     }
     result = put_user(current->thread, (uint64_t)ROBUST_LIST_SIZE, len_ptr);
     return result < 0 ? result : put_user(current->thread, head, head_ptr);

@@ -213,33 +213,24 @@ int64_t sys_arch_prctl(struct task *current, int op, unsigned long addr) {
 /*
  * rseq(2) is about what the host does to the guest's thread when it moves or interrupts it, so the
  * host thread is registered with the host. A fork inherits that, exec starts from a fresh process;
- * a thread is taken out before its memory may go (exit.c).
+ * a thread is taken out before its memory may go (exit.c). A thread's first one its stub makes
+ * (stub/told.c).
  */
 int64_t sys_rseq(struct task *current, struct user_address rseq, unsigned int rseq_len, int flags,
                  unsigned int sig) {
-    const struct slot_call call = {.number = SYS_rseq,
-                                   .args = {rseq.value, rseq_len, (uint64_t)flags, sig}};
-    int64_t result = -ESRCH;
+    struct slot_told told = host_thread_told(current->thread);
+    int64_t result;
 
     if (rseq.value >= USER_TASK_SIZE) {
         return -EFAULT;
     }
-    /* A thread's first goes along with its resuming. If the host refuses it, the thread will be
-     * taken out in vain. */
-    if (flags == 0 && current->rseq.address == 0 && memory_deferring() &&
-        host_thread_calls_defer(current->thread, &call, 1)) {
-        result = 0;
-    } else {
-        int done = host_thread_calls(current->thread, &call, 1, &result);
-
-        result = done < 0 ? done : result;
-    }
+    result = host_thread_call(current->thread, SYS_rseq, rseq.value, rseq_len, (uint64_t)flags, sig,
+                              0, 0);
     if (result == 0) {
-        bool off = flags & RSEQ_FLAG_UNREGISTER;
-
-        current->rseq.address = off ? 0 : rseq.value;
-        current->rseq.size = rseq_len;
-        current->rseq.signature = sig;
+        told.rseq_address = flags & RSEQ_FLAG_UNREGISTER ? 0 : rseq.value;
+        told.rseq_size = rseq_len;
+        told.rseq_signature = sig;
+        host_thread_set_told(current->thread, &told);
     }
     return result;
 }

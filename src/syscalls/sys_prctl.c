@@ -224,7 +224,8 @@ int64_t sys_prctl(struct task *current, int option, unsigned long arg2, unsigned
     case PR_SET_TSC:
         return arg2 == PR_TSC_ENABLE ? 0 : unsupported(option);
     case PR_GET_TID_ADDRESS:
-        return put_user(current->thread, current->clear_child_tid.value, user_address(arg2));
+        return put_user(current->thread, host_thread_told(current->thread).clear_child_tid,
+                        user_address(arg2));
     case PR_GET_THP_DISABLE:
     case PR_GET_MDWE:
         return arg2 || arg3 || arg4 || arg5 ? -EINVAL : 0;

@@ -155,7 +155,10 @@ int64_t sys_unshare(struct task *current, unsigned long flags) {
 }
 
 int64_t sys_set_tid_address(struct task *current, struct user_address tidptr) {
-    current->clear_child_tid = tidptr;
+    struct slot_told told = host_thread_told(current->thread);
+
+    told.clear_child_tid = tidptr.value;
+    host_thread_set_told(current->thread, &told);
     return task_get_tid(current);
 }
 

@@ -262,20 +262,24 @@ static void set_child_registers(const struct clone_params *params, struct host_t
 /* The parent side of what the new task finds in memory; the child's own is task_begin(). */
 static void set_child_words(struct task *current, const struct clone_params *params,
                             struct task *task) {
+    struct slot_told told = host_thread_told(current->thread);
+
+    told.robust_list = told.clear_child_tid = 0;
     if (params->flags & CLONE_CHILD_SETTID) {
         task->set_child_tid = params->child_tid;
     }
     if (params->flags & CLONE_CHILD_CLEARTID) {
-        task->clear_child_tid = params->child_tid;
+        told.clear_child_tid = params->child_tid.value;
     }
     /* clone(2): a thread on the same memory would share the alternate stack, so it has none. */
     if ((params->flags & (CLONE_VM | CLONE_VFORK)) == CLONE_VM) {
         task->signal_stack = (struct user_sigaltstack){.flags = SS_DISABLE};
     }
-    /* As the host does: a copy of the memory keeps its rseq area. */
-    if (!(params->flags & CLONE_VM)) {
-        task->rseq = current->rseq;
+    /* As the host does: only a copy of the memory keeps its rseq area. */
+    if (params->flags & CLONE_VM) {
+        told.rseq_address = 0;
     }
+    host_thread_set_told(task->thread, &told);
     if (params->flags & CLONE_PARENT_SETTID) {
         pid_t id = task->id;
 

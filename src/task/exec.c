@@ -245,7 +245,7 @@ static int exec_commit(struct exec *exec) {
     posix_timers_exec(group->timers);
     fd_table_close_on_exec(current->files);
     current->signal_stack = (struct user_sigaltstack){.flags = SS_DISABLE};
-    current->set_child_tid = current->clear_child_tid = user_address(0);
+    current->set_child_tid = user_address(0);
     exec_set_comm(current, exec->params->filename);
     {
         WRITE_GUARD(&group->kernel->pids_lock);

@@ -75,12 +75,10 @@ struct robust_head {
     uint64_t pending;
 };
 
-static void walk_robust_list(struct task *current) {
-    struct user_address head_address = user_address(host_thread_robust_list(current->thread));
+static void walk_robust_list(struct task *current, struct user_address head_address) {
     struct robust_head head;
     uint64_t entry, pending;
 
-    host_thread_set_robust_list(current->thread, 0);
     if (user_address_is_null(head_address) || get_user(current->thread, head, head_address)) {
         return;
     }
@@ -122,18 +120,18 @@ static void add_last_call(struct last_calls *last, const struct slot_call *call)
 
 /* The host writes into a registered rseq area whenever it moves the host thread, and kills the
  * process when it cannot: it must not do so once the memory's other users think this task gone. */
-static void unregister_rseq(struct task *current, struct last_calls *last) {
-    if (current->rseq.address) {
+static void unregister_rseq(const struct slot_told *told, struct last_calls *last) {
+    if (told->rseq_address) {
         add_last_call(last,
                       &(struct slot_call){.number = SYS_rseq,
-                                          .args = {current->rseq.address, current->rseq.size,
-                                                   RSEQ_FLAG_UNREGISTER, current->rseq.signature}});
+                                          .args = {told->rseq_address, told->rseq_size,
+                                                   RSEQ_FLAG_UNREGISTER, told->rseq_signature}});
     }
 }
 
 /* set_tid_address(2): tells whoever joins this thread; one host call stores the zero and wakes. */
-static void clear_child_tid(struct task *current, struct last_calls *last) {
-    struct user_address address = current->clear_child_tid;
+static void clear_child_tid(struct task *current, struct user_address address,
+                            struct last_calls *last) {
     uint32_t zero = 0;
 
     if (address.value % sizeof(zero)) {
@@ -149,15 +147,15 @@ static void clear_child_tid(struct task *current, struct last_calls *last) {
 
 /* Pointless when nobody else has the memory. */
 static struct last_calls release_memory(struct task *current) {
+    struct slot_told told = host_thread_told(current->thread);
     struct last_calls last = {0};
 
-    walk_robust_list(current);
+    host_thread_set_told(current->thread, &(struct slot_told){0});
+    walk_robust_list(current, user_address(told.robust_list));
     if (memory_manager_is_shared(current->mm)) {
-        unregister_rseq(current, &last);
-        clear_child_tid(current, &last);
+        unregister_rseq(&told, &last);
+        clear_child_tid(current, user_address(told.clear_child_tid), &last);
     }
-    current->rseq.address = 0;
-    current->clear_child_tid = user_address(0);
     return last;
 }
 

@@ -227,11 +227,7 @@ struct task {
     struct waiter *waiter; /* the kernel thread's, set by run.c; guarded by lock */
 
     /* own kernel thread only */
-    struct user_address set_child_tid, clear_child_tid;
-    struct {
-        uint64_t address;
-        uint32_t size, signature;
-    } rseq; /* rseq(2), as its host thread is registered with the host; address 0: not */
+    struct user_address set_child_tid; /* clear_child_tid is in host_thread_told() */
     struct user_sigaltstack signal_stack;
     uint64_t timer_slack_ns;         /* PR_SET_TIMERSLACK */
     uint64_t default_timer_slack_ns; /* its creator's; immutable */

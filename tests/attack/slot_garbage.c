@@ -74,6 +74,61 @@ TEST(racing_garbage_in_the_slots) {
     }
 }
 
+static void forge_told(uint64_t address) {
+    struct slot *slot = (struct slot *)(stub + STUB_SLOTS);
+
+    slot->told = (struct slot_told){.robust_list = address,
+                                    .clear_child_tid = address,
+                                    .rseq_address = address,
+                                    .rseq_size = 32,
+                                    .rseq_signature = (uint32_t)address};
+}
+
+static void *runs_on(void *arg) {
+    for (;;) {
+        pause();
+    }
+    return arg;
+}
+
+/* What a thread is said to have noted for its end is somebody else's memory, or none: the parent's
+ * and the kernel's stay as they are. */
+TEST(forged_told) {
+    unsigned long word = 42;
+    const uint64_t addresses[] = {1,         (uint64_t)&word,  (uint64_t)&word + 1, ~0ul,
+                                  1ul << 47, 0x7fffffffe000ul, 0x400000000,         0,
+                                  0};
+    const size_t count = sizeof addresses / sizeof addresses[0];
+
+    block_sigchld();
+    REQUIRE((stub = stub ? stub : stub_find()) != NULL);
+    for (size_t i = 0; i < 2 * count; i++) {
+        uint64_t address = addresses[i % count];
+        pid_t child;
+
+        if (i % count == count - 1) {
+            address = (uint64_t)stub;
+        } else if (i % count == count - 2) {
+            address = (uint64_t)(stub + STUB_PUBLIC_OFFSET);
+        }
+        child = fork();
+        REQUIRE_OK(child);
+        if (child == 0) {
+            pthread_t thread;
+
+            /* One of two, so that the memory is others' too, and the last one. */
+            if (i < count && pthread_create(&thread, NULL, runs_on, NULL) != 0) {
+                _exit(2);
+            }
+            forge_told(address);
+            syscall(i < count ? SYS_exit : SYS_exit_group, 0);
+        }
+        wait_or_kill(child, 100);
+        check_kernel_serves();
+    }
+    CHECK_EQ(word, 42);
+}
+
 /* Its text, and the area that the kernel answers from: ids and descriptor tables. */
 TEST(read_only_pages_are_read_only) {
     REQUIRE((stub = stub ? stub : stub_find()) != NULL);

@@ -4,10 +4,13 @@
  */
 #include "guest_test.h"
 
+#include <asm/prctl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -288,6 +291,68 @@ TEST(set_tid_address_is_cleared) {
     }
     CHECK_CHILD_OK(pid);
     munmap((void *)word, 4096);
+}
+
+/* A child has none but what clone was told. */
+TEST(tid_address_of_a_child) {
+    int *before, *after, word = 1;
+    pid_t pid;
+    REQUIRE_OK(prctl(PR_GET_TID_ADDRESS, &before));
+    pid = fork();
+    if (pid == 0) {
+        CHECK_OK(prctl(PR_GET_TID_ADDRESS, &after));
+        CHECK(after == before); /* glibc: CLONE_CHILD_CLEARTID */
+        CHECK_EQ(syscall(SYS_set_tid_address, NULL), gettid_raw());
+        pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+        if (pid > 0)
+            CHECK_CHILD_OK(pid);
+        CHECK_OK(prctl(PR_GET_TID_ADDRESS, &after));
+        CHECK(after == NULL);
+        CHILD_EXIT();
+    }
+    CHECK_CHILD_OK(pid);
+    pid = (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_CHILD_CLEARTID, NULL, NULL, &word, NULL);
+    if (pid == 0) {
+        CHECK_OK(prctl(PR_GET_TID_ADDRESS, &after));
+        CHECK(after == &word);
+        CHILD_EXIT();
+    }
+    CHECK_CHILD_OK(pid);
+    CHECK_OK(prctl(PR_GET_TID_ADDRESS, &after));
+    CHECK(after == before);
+}
+
+/* rseq(2) as Linux's kernel/rseq.c has it; glibc has registered this thread's. */
+TEST(rseq_is_registered_once) {
+    char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+    pid_t pid;
+    if (__rseq_size == 0)
+        SKIP("this host, or glibc, has no rseq");
+    CHECK_ERR(syscall(SYS_rseq, area, 32, 0, RSEQ_SIG), EBUSY);
+    CHECK_ERR(syscall(SYS_rseq, area, 32, 0, RSEQ_SIG + 1), EPERM);
+    CHECK_ERR(syscall(SYS_rseq, area + 32, 32, 0, RSEQ_SIG), EINVAL);
+    pid = fork();
+    if (pid == 0) {
+        CHECK_ERR(syscall(SYS_rseq, area, 32, 0, RSEQ_SIG), EBUSY); /* inherited */
+        CHECK_OK(syscall(SYS_rseq, area, 32, 1, RSEQ_SIG));
+        CHECK_ERR(syscall(SYS_rseq, area, 32, 1, RSEQ_SIG), EINVAL);
+        CHECK_ERR(syscall(SYS_rseq, area + 4, 32, 0, RSEQ_SIG), EINVAL);
+        CHECK_OK(syscall(SYS_rseq, area, 32, 0, RSEQ_SIG));
+        CHECK_ERR(syscall(SYS_rseq, area, 32, 0, RSEQ_SIG), EBUSY);
+        CHILD_EXIT();
+    }
+    CHECK_CHILD_OK(pid);
+}
+
+TEST(fs_base_is_set) {
+    unsigned long base = 0, own = (unsigned long)__builtin_thread_pointer();
+    CHECK_OK(syscall(SYS_arch_prctl, ARCH_GET_FS, &base));
+    CHECK_EQ(base, own);
+    CHECK_ERR(syscall(SYS_arch_prctl, ARCH_SET_FS, 1ul << 47), EPERM);
+    CHECK_ERR(syscall(SYS_arch_prctl, ARCH_SET_FS, ~0ul), EPERM);
+    CHECK_OK(syscall(SYS_arch_prctl, ARCH_SET_FS, own));
+    CHECK_OK(syscall(SYS_arch_prctl, ARCH_GET_FS, &base));
+    CHECK_EQ(base, own);
 }
 
 static void *cancel_me(void *arg) {
