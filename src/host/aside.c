@@ -19,13 +19,21 @@ static int free_core(void) {
     return -1;
 }
 
-void aside_send(pid_t tid, _Atomic int *place) {
+bool aside_place(_Atomic int *place, cpu_set_t *set) {
     int core = pairing.count > 1 ? free_core() : -1;
+
+    if (core < 0 || atomic_exchange(place, core) == core) {
+        return false;
+    }
+    CPU_ZERO(set);
+    CPU_SET(pairing.numbers[core], set);
+    return true;
+}
+
+void aside_send(pid_t pid, _Atomic int *place) {
     cpu_set_t set;
 
-    if (tid > 0 && core >= 0 && atomic_exchange(place, core) != core) {
-        CPU_ZERO(&set);
-        CPU_SET(pairing.numbers[core], &set);
-        (void)sched_setaffinity(tid, sizeof(set), &set); /* what fails costs speed alone */
+    if (pid > 0 && aside_place(place, &set)) {
+        (void)sched_setaffinity(pid, sizeof(set), &set); /* what fails costs speed alone */
     }
 }

@@ -147,7 +147,7 @@ struct host_job {
         int process_count;
         _Atomic bool started; /* the thread that makes them */
         struct waiter *_Atomic waiter;
-        pid_t tid;                     /* that thread; set before waiter */
+        pthread_t thread;              /* that thread; set before waiter */
         _Atomic int core, zygote_core; /* where it and the zygote were sent: aside.c */
     } spares;
 };
@@ -259,10 +259,6 @@ void turn_mark_dead(struct host_thread *thread);
 void pairing_assign(struct host_thread *thread, const struct host_thread *near);
 void pairing_enter(struct host_thread *thread, bool sleeps);
 void pairing_leave(struct host_thread *thread, bool sleeps);
-
-/* aside.c: sends a thread that sleeps to a core that no task uses, if there is one. *place: the
- * core that it was sent to before, -1: none. */
-void aside_send(pid_t tid, _Atomic int *place);
 
 /* The processor's time stamp: the same on all cores, at a steady rate. */
 static inline uint64_t cycles(void) {

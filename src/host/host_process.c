@@ -4,7 +4,7 @@
  * killed with its last reference. Its end, however it came, is seen by the event thread through the
  * pidfd: threads that wait for it are woken as dead, then on_exit runs.
  */
-#include "host/host_internal.h"
+#include "host/pairing.h"
 
 #include <fcntl.h>
 #include <signal.h>

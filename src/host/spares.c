@@ -9,7 +9,7 @@
  * sandbox has once needed one, and never more than SPARE_PROCESSES and SPARE_ASPACES. Asleep they
  * cost no time; they end with the sandbox like every other guest process.
  */
-#include "host/host_internal.h"
+#include "host/pairing.h"
 
 #include <unistd.h>
 
@@ -106,7 +106,7 @@ static void *spares_main(void *arg) {
     struct host_job *job = arg;
 
     /* Who does not see this yet has come before the look that follows. */
-    job->spares.tid = gettid();
+    job->spares.thread = pthread_self();
     atomic_store(&job->spares.waiter, waiter_current());
     for (;;) {
         bool more = true;
@@ -135,7 +135,11 @@ void host_job_refill(struct host_job *job) {
     }
     waiter = atomic_load(&job->spares.waiter);
     if (waiter) {
-        aside_send(job->spares.tid, &job->spares.core);
+        cpu_set_t set;
+
+        if (aside_place(&job->spares.core, &set)) {
+            (void)pthread_setaffinity_np(job->spares.thread, sizeof(set), &set);
+        }
         aside_send(job->zygote_pid, &job->spares.zygote_core);
         waiter_wake(waiter);
     } else if (!atomic_exchange(&job->spares.started, true) && host_job_thread(spares_main, job)) {
