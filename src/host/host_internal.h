@@ -145,11 +145,15 @@ struct host_job {
         int aspace_count;
         struct spare_process processes[SPARE_PROCESSES];
         int process_count;
-        _Atomic bool started; /* the thread that makes them */
-        struct waiter *_Atomic waiter;
-        pthread_t thread;              /* that thread; set before waiter */
-        _Atomic int core, zygote_core; /* where it and the zygote were sent: aside.c */
     } spares;
+    struct {                    /* aside.c */
+        struct list_head works; /* of struct host_work; guarded by lock, with their count */
+        int count;
+        _Atomic bool started; /* the thread that does them */
+        struct waiter *_Atomic waiter;
+        pthread_t thread;              /* set before waiter */
+        _Atomic int core, zygote_core; /* where it and the zygote were sent; -1: nowhere */
+    } aside;
 };
 
 /* host_aspace.c */
@@ -181,6 +185,12 @@ int MUST_CHECK host_process_bind(struct host_process *process, pid_t pid);
 struct host_aspace *spares_take_aspace(struct host_job *job, bool fresh, int *guest_socket);
 bool MUST_CHECK spares_take_process(struct host_job *job, struct host_process **process,
                                     struct host_aspace **aspace, struct host_thread **thread);
+
+/* The thread of aside.c: true when one was made, and there may be more to make. */
+bool spares_refill(struct host_job *job);
+
+/* aside.c: there is something to do for its thread, which is started if need be. */
+void aside_wake(struct host_job *job);
 
 /* host_clone.c: host_process_create() without the spares. */
 int MUST_CHECK host_process_make(struct host_job *job, struct host_process **process,

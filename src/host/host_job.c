@@ -33,7 +33,8 @@ struct host_job *host_job_new_mock(void) {
     lock_init(&job->lock, LOCK_HOST_JOB);
     pthread_mutex_init(&job->zygote_mutex, NULL);
     list_init(&job->processes);
-    job->spares.core = job->spares.zygote_core = -1;
+    list_init(&job->aside.works);
+    job->aside.core = job->aside.zygote_core = -1;
     return job;
 }
 

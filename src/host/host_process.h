@@ -60,6 +60,13 @@ int MUST_CHECK host_process_create(struct host_job *job, const struct host_threa
                                    struct host_thread **thread);
 /* When the caller has nothing urgent to do: makes ahead what the next fork and exec will need. */
 void host_job_refill(struct host_job *job);
+/* Work that nobody waits for: done soon, on a core that no task uses, by a thread of the job's. */
+struct host_work {
+    struct list_head link;
+    void (*fn)(struct host_work *work); /* must not sleep for a guest */
+};
+/* False: no core is free, or much waits there already: the caller does it himself. */
+bool MUST_CHECK host_job_aside(struct host_job *job, struct host_work *work);
 struct host_process *host_process_new_mock(struct host_job *job);
 struct host_process *host_process_get(struct host_process *process);
 /* The last reference kills, and waits for an on_exit callback that runs just now: hold no lock that

@@ -35,10 +35,8 @@ extern struct pairing pairing;
 /* The calling kernel thread alone to that core. */
 void pairing_pin_self(int core);
 
-/* aside.c: where work goes that nobody waits for. *place: the core that whoever does it was sent to
- * before, -1: none. True: it shall move to `set`. */
-bool aside_place(_Atomic int *place, cpu_set_t *set);
-/* Sends a process there, which sleeps. */
+/* aside.c: sends a process that sleeps to a core that no task uses, if there is one. *place: where
+ * it was sent before, -1: nowhere. */
 void aside_send(pid_t pid, _Atomic int *place);
 
 /* wait.c's: the calling thread goes to sleep on its waiter, has come back, wakes another one's. */

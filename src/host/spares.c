@@ -4,12 +4,12 @@
  * slot, for the next execs. A process is used once and never comes back, so nothing that one
  * program did can reach the next.
  *
- * They are made when a task has ended and its parent has been told (host_job_refill), by a thread
- * of their own, so that a free core does it beside the parent's next steps. None is made before the
+ * They are made when a task has ended and its parent has been told (host_job_refill), aside
+ * (aside.c), so that a free core does it beside the parent's next steps. None is made before the
  * sandbox has once needed one, and never more than SPARE_PROCESSES and SPARE_ASPACES. Asleep they
  * cost no time; they end with the sandbox like every other guest process.
  */
-#include "host/pairing.h"
+#include "host/host_internal.h"
 
 #include <unistd.h>
 
@@ -102,22 +102,10 @@ static bool refill_process(struct host_job *job) {
     return true;
 }
 
-static void *spares_main(void *arg) {
-    struct host_job *job = arg;
+bool spares_refill(struct host_job *job) {
+    bool process = refill_process(job);
 
-    /* Who does not see this yet has come before the look that follows. */
-    job->spares.thread = pthread_self();
-    atomic_store(&job->spares.waiter, waiter_current());
-    for (;;) {
-        bool more = true;
-
-        while (more) {
-            more = refill_process(job);
-            more = refill_aspace(job) || more;
-        }
-        (void)!wait_sleep_uninterruptible(WAIT_FOREVER);
-    }
-    return NULL;
+    return refill_aspace(job) || process;
 }
 
 static bool wanted(struct host_job *job) {
@@ -128,21 +116,7 @@ static bool wanted(struct host_job *job) {
 }
 
 void host_job_refill(struct host_job *job) {
-    struct waiter *waiter;
-
-    if (job->mock || !wanted(job)) {
-        return;
-    }
-    waiter = atomic_load(&job->spares.waiter);
-    if (waiter) {
-        cpu_set_t set;
-
-        if (aside_place(&job->spares.core, &set)) {
-            (void)pthread_setaffinity_np(job->spares.thread, sizeof(set), &set);
-        }
-        aside_send(job->zygote_pid, &job->spares.zygote_core);
-        waiter_wake(waiter);
-    } else if (!atomic_exchange(&job->spares.started, true) && host_job_thread(spares_main, job)) {
-        atomic_store(&job->spares.started, false); /* without spares it goes slower */
+    if (!job->mock && wanted(job)) {
+        aside_wake(job);
     }
 }

@@ -189,6 +189,7 @@ static int put_rusage(struct task *current, struct user_address to, const struct
 int64_t sys_wait4(struct task *current, pid_t pid, struct user_address wstatus, int options,
                   struct user_address rusage) {
     struct wait_result waited;
+    struct usage usage;
     idtype_t idtype = P_ALL;
     int result;
 
@@ -204,14 +205,15 @@ int64_t sys_wait4(struct task *current, pid_t pid, struct user_address wstatus, 
         idtype = P_PGID;
         pid = pid == 0 ? task_get_pgrp(current) : -pid;
     }
-    result = task_wait(current, idtype, pid, options | WEXITED, &waited);
+    result = task_wait(current, idtype, pid, options | WEXITED, &waited,
+                       user_address_is_null(rusage) ? NULL : &usage);
     if (result < 0 || waited.pid == 0) {
         return result;
     }
     if (!user_address_is_null(wstatus) && answer_user(current->thread, waited.status, wstatus)) {
         return -EFAULT;
     }
-    result = put_rusage(current, rusage, &waited.usage);
+    result = put_rusage(current, rusage, &usage);
     return result ? result : waited.pid;
 }
 
@@ -274,6 +276,7 @@ static int pidfd_to_pid(struct task *current, int fd, pid_t *pid, int *options) 
 int64_t sys_waitid(struct task *current, int idtype, pid_t id, struct user_address infop,
                    int options, struct user_address rusage) {
     struct wait_result waited = {0};
+    struct usage usage;
     int given = options, result = 0;
 
     if ((options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | WAIT_KINDS)) ||
@@ -306,12 +309,13 @@ int64_t sys_waitid(struct task *current, int idtype, pid_t id, struct user_addre
     if (result) {
         return result;
     }
-    result = task_wait(current, (idtype_t)idtype, id, options, &waited);
+    result = task_wait(current, (idtype_t)idtype, id, options, &waited,
+                       user_address_is_null(rusage) ? NULL : &usage);
     if (result == 0 && waited.pid == 0 && !(given & WNOHANG)) {
         result = -EAGAIN; /* only the pidfd's own O_NONBLOCK said not to wait */
     }
     if (waited.pid) {
-        result = put_rusage(current, rusage, &waited.usage);
+        result = put_rusage(current, rusage, &usage);
     }
     if (result == 0 && !user_address_is_null(infop)) {
         result = put_wait_info(current, infop, &waited);

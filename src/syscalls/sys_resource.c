@@ -96,6 +96,9 @@ int64_t sys_getrusage(struct task *current, int who, struct user_address usage_a
     struct usage usage;
     struct rusage rusage;
 
+    if (who != RUSAGE_THREAD) {
+        thread_group_await_settled(current->thread_group);
+    }
     switch (who) {
     case RUSAGE_SELF:
         thread_group_usage(current->thread_group, &usage);

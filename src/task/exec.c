@@ -185,7 +185,7 @@ static int exec_change_process(struct exec *exec) {
     signal_publish_pending_locked(current);
     lock_release(&current->thread_group->signal_lock);
     task_publish(current);
-    (void)!host_process_kill(old_process);
+    thread_group_kill_process(current->thread_group, old_process);
     host_process_put(old_process);
     host_thread_put(old_thread);
     memory_manager_put(old_mm);

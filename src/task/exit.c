@@ -260,7 +260,7 @@ void task_exit_finish(struct task *current) {
 
     group_end_init(&end);
     if (leave_group(current, &end)) {
-        thread_group_kill_process(group);
+        thread_group_end_process(group);
     } else {
         host_thread_exit(thread, last.calls, last.count);
     }

@@ -169,8 +169,13 @@ struct thread_group {
         uint64_t read_bytes, written_bytes; /* by read(2), write(2) and the like */
         uint64_t reads, writes;             /* such calls */
     } dead_io;                              /* of threads that have gone; guarded by signal_lock */
-    bool accounted;        /* guarded by signal_lock: dead_usage holds what `process` used */
-    int64_t start_time_ns; /* CLOCK_BOOTTIME */
+    /* usage.c; guarded by signal_lock */
+    bool accounted;                /* dead_usage holds what `process` used */
+    struct settlement *settlement; /* of the host process that is being left */
+    int unsettled;                 /* figures that are yet to come to dead_usage, children_usage */
+    struct thread_group *heir;     /* owned: who has waited for it before they came */
+    struct wait_queue settled;     /* unsettled is 0 */
+    int64_t start_time_ns;         /* CLOCK_BOOTTIME */
     _Atomic int oom_score_adj, dumpable;
 };
 /* The caller holds kernel->pids_lock for writing. */
@@ -566,12 +571,11 @@ struct wait_result {
     pid_t pid;
     uid_t uid;
     int status; /* wait status */
-    struct usage usage;
 };
-/* wait4(2)/waitid(2): idtype P_PID, P_PGID, P_ALL, P_PIDFD (id is then a pid). 0 with result->pid
- * 0: WNOHANG and nothing. */
+/* wait4(2)/waitid(2): *usage is what the child has used, NULL: not wanted; idtype P_PID, P_PGID,
+ * P_ALL, P_PIDFD (id is then a pid). 0 with result->pid 0: WNOHANG and nothing. */
 int MUST_CHECK task_wait(struct task *current, idtype_t idtype, pid_t id, int options,
-                         struct wait_result *result);
+                         struct wait_result *result, struct usage *usage);
 /* What the task, or all of its process, moved by read(2), write(2) and the like. */
 void task_io(struct task *task, struct io_counts *io);
 void thread_group_io(struct thread_group *group, struct io_counts *io);
@@ -591,7 +595,9 @@ static inline void task_count_io(struct task *current, bool write, int64_t resul
 /* After rlimits_change(), and for a new group: what guests do by themselves obeys the limit. */
 void thread_group_limits_changed(struct thread_group *group, int resource);
 void thread_group_usage(struct thread_group *group, struct usage *usage); /* RUSAGE_SELF */
-void task_usage(struct task *task, struct usage *usage);                  /* RUSAGE_THREAD */
+/* Waits until nothing of what it or its waited-for children have used is missing. Not for long. */
+void thread_group_await_settled(struct thread_group *group);
+void task_usage(struct task *task, struct usage *usage); /* RUSAGE_THREAD */
 
 /* ---- run.c: the task loop ---- */
 

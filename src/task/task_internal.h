@@ -83,11 +83,22 @@ void thread_group_publish_locked(struct thread_group *group);
 void thread_group_add_locked(struct thread_group *group, struct task *task);
 /* From now on the end of the host process is the end of the group (SIGKILL). */
 int MUST_CHECK thread_group_watch_process(struct thread_group *group);
-void thread_group_account(struct thread_group *group);
-void thread_group_kill_process(struct thread_group *group);
+void thread_group_end_process(struct thread_group *group);
 /* PR_SET_PDEATHSIG of the child's leader. pids_lock held. */
 void send_death_signal_locked(struct thread_group *child);
+
+/* ---- usage.c ---- */
+
 void usage_add(struct usage *to, const struct usage *more);
+/* The group leaves its present host process (exec, exit): what that has used becomes the group's.
+ */
+void thread_group_account(struct thread_group *group);
+/* Kills a host process that the group has left, once its figures are known. */
+void thread_group_kill_process(struct thread_group *group, struct host_process *process);
+/* `heir` has waited for the group: what that has used becomes its children's. pids_lock held. */
+void usage_inherit(struct thread_group *group, struct thread_group *heir);
+/* Of a process that has ended, with its children. */
+void thread_group_whole_usage(struct thread_group *group, struct usage *usage);
 
 /* ---- task.c ---- */
 

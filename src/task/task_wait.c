@@ -46,17 +46,9 @@ static void fill_result(const struct thread_group *group, uid_t uid, int status,
 
 static void take_zombie(struct thread_group *self, struct zombie *zombie, bool keep,
                         struct wait_result *result) {
-    struct thread_group *group = zombie->group;
-
-    fill_result(group, zombie->uid, zombie->status, result);
-    lock_acquire(&group->signal_lock);
-    result->usage = group->dead_usage;
-    usage_add(&result->usage, &group->children_usage);
-    lock_release(&group->signal_lock);
+    fill_result(zombie->group, zombie->uid, zombie->status, result);
     if (!keep) {
-        lock_acquire(&self->signal_lock);
-        usage_add(&self->children_usage, &result->usage);
-        lock_release(&self->signal_lock);
+        usage_inherit(zombie->group, self);
         zombie_reap_locked(zombie);
     }
 }
@@ -81,16 +73,20 @@ static bool take_news(struct thread_group *group, int options, struct wait_resul
     if (found) {
         struct credentials *creds CLEANUP(credentials_put) = leader ? task_creds(leader) : NULL;
 
-        memset(&result->usage, 0, sizeof(result->usage));
         fill_result(group, creds ? creds->uid : 0, status, result);
     }
     return found;
 }
 
-/* 1: found; 0: there are such children but no news; -ECHILD: there are none. *reaped: to be freed
- * by the caller, without the lock. */
+/* What is done with a zombie that was found when the lock is no more held. */
+struct taken {
+    struct zombie *reaped;
+    struct thread_group *group; /* owned */
+};
+
+/* 1: found; 0: there are such children but no news; -ECHILD: there are none. */
 static int look(struct task *current, idtype_t idtype, pid_t id, int options,
-                struct wait_result *result, struct zombie **reaped) {
+                struct wait_result *result, struct taken *taken) {
     struct thread_group *self = current->thread_group, *child;
     struct zombie *zombie;
     bool any = false;
@@ -103,7 +99,8 @@ static int look(struct task *current, idtype_t idtype, pid_t id, int options,
         any = true;
         if (options & WEXITED) {
             take_zombie(self, zombie, options & WNOWAIT, result);
-            *reaped = options & WNOWAIT ? NULL : zombie;
+            taken->group = thread_group_get(zombie->group);
+            taken->reaped = options & WNOWAIT ? NULL : zombie;
             return 1;
         }
     }
@@ -120,15 +117,18 @@ static int look(struct task *current, idtype_t idtype, pid_t id, int options,
 }
 
 int task_wait(struct task *current, idtype_t idtype, pid_t id, int options,
-              struct wait_result *result) {
+              struct wait_result *result, struct usage *usage) {
     struct wait_entry entry = WAIT_ENTRY_INIT;
-    struct zombie *reaped = NULL;
+    struct taken taken = {0};
     int found;
 
     memset(result, 0, sizeof(*result));
+    if (usage) {
+        memset(usage, 0, sizeof(*usage));
+    }
     wait_queue_add(&current->thread_group->child_wait, &entry);
     for (;;) {
-        found = look(current, idtype, id, options, result, &reaped);
+        found = look(current, idtype, id, options, result, &taken);
         if (found != 0 || (options & WNOHANG)) {
             break;
         }
@@ -136,27 +136,21 @@ int task_wait(struct task *current, idtype_t idtype, pid_t id, int options,
         if (found) {
             /* The signal may be the very SIGCHLD of the child that we wait for: then it was no
              * interruption, and the handler runs after we have the child. */
-            int now = look(current, idtype, id, options, result, &reaped);
+            int now = look(current, idtype, id, options, result, &taken);
 
             found = now ? now : found;
             break;
         }
     }
     wait_queue_remove(&entry);
-    if (reaped) {
-        zombie_free(reaped);
+    if (taken.group) {
+        if (usage) {
+            thread_group_whole_usage(taken.group, usage);
+        }
+        thread_group_put(taken.group);
+    }
+    if (taken.reaped) {
+        zombie_free(taken.reaped);
     }
     return found < 0 ? found : 0;
-}
-
-void task_usage(struct task *task, struct usage *usage) {
-    struct host_thread *thread = task_thread(task);
-
-    memset(usage, 0, sizeof(*usage));
-    if (thread) {
-        if (host_thread_cpu_time(thread, &usage->user, &usage->system)) {
-            usage->user = usage->system = 0;
-        }
-        host_thread_put(thread);
-    }
 }

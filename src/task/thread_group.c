@@ -108,6 +108,7 @@ struct thread_group *thread_group_new(struct kernel *kernel, struct host_process
     list_init(&group->process_group_link);
     wait_queue_init(&group->child_wait);
     wait_queue_init(&group->exit_wait);
+    wait_queue_init(&group->settled);
     lock_init(&group->signal_lock, LOCK_SIGHAND);
     rlimits_init_default(&group->rlimits);
     group->stop_reported = true;
@@ -124,6 +125,7 @@ struct thread_group *thread_group_get(struct thread_group *group) {
 
 void thread_group_put(struct thread_group *group) {
     struct kernel *kernel = group->kernel;
+    struct thread_group *heir;
 
     if (!ref_put(&group->ref)) {
         return;
@@ -138,67 +140,22 @@ void thread_group_put(struct thread_group *group) {
     host_process_put(group->process);
     wait_queue_destroy(&group->child_wait);
     wait_queue_destroy(&group->exit_wait);
+    wait_queue_destroy(&group->settled);
     lock_destroy(&group->signal_lock);
     lock_destroy(&group->rlimits.lock);
     free(group->zombie);
+    heir = group->heir;
     free(group);
     kernel_put(kernel);
+    if (heir) {
+        thread_group_put(heir);
+    }
 }
 
 struct host_process *thread_group_process(struct thread_group *group) {
     LOCK_GUARD(&group->signal_lock);
 
     return host_process_get(group->process);
-}
-
-/* ---- accounting ---- */
-
-void usage_add(struct usage *to, const struct usage *more) {
-    to->user += more->user;
-    to->system += more->system;
-    to->minor_faults += more->minor_faults;
-    to->major_faults += more->major_faults;
-    to->max_rss = MAX(to->max_rss, more->max_rss);
-}
-
-static void process_usage(struct host_process *process, struct usage *usage) {
-    memset(usage, 0, sizeof(*usage));
-    /* One that has gone has no figures any more. */
-    if (host_process_cpu_time(process, &usage->user, &usage->system)) {
-        usage->user = usage->system = 0;
-    }
-    if (host_process_memory(process, &usage->max_rss, &usage->minor_faults, &usage->major_faults)) {
-        usage->max_rss = usage->minor_faults = usage->major_faults = 0;
-    }
-}
-
-/* The group leaves its present host process (exec, exit): what that used becomes the group's. */
-void thread_group_account(struct thread_group *group) {
-    struct host_process *process = thread_group_process(group);
-    struct usage usage;
-
-    process_usage(process, &usage);
-    lock_acquire(&group->signal_lock);
-    if (!group->accounted) {
-        usage_add(&group->dead_usage, &usage);
-        group->accounted = true;
-    }
-    lock_release(&group->signal_lock);
-    host_process_put(process);
-}
-
-void thread_group_usage(struct thread_group *group, struct usage *usage) {
-    struct host_process *process = thread_group_process(group);
-    struct usage live;
-
-    process_usage(process, &live);
-    lock_acquire(&group->signal_lock);
-    *usage = group->dead_usage;
-    if (!group->accounted) {
-        usage_add(usage, &live);
-    }
-    lock_release(&group->signal_lock);
-    host_process_put(process);
 }
 
 int thread_group_set_process(struct thread_group *group, struct host_process *process) {
@@ -298,19 +255,15 @@ void thread_group_remove(struct thread_group *group, struct task *task) {
         }
     }
     if (last) {
-        thread_group_kill_process(group);
+        thread_group_end_process(group);
     }
     group_end_finish(&end);
 }
 
-void thread_group_kill_process(struct thread_group *group) {
+void thread_group_end_process(struct thread_group *group) {
     struct host_process *process = thread_group_process(group);
-    int result = host_process_kill(process);
 
-    if (result) {
-        log_line(LOG_WARN, "killing the host process of process %d failed: %s", group->leader,
-                 strerror(-result));
-    }
+    thread_group_kill_process(group, process);
     host_process_put(process);
 }
 

@@ -448,6 +448,50 @@ static void *fork_in_thread(void *arg) {
     return NULL;
 }
 
+static void touch_pages(int count) {
+    volatile char *pages = mmap(NULL, (size_t)count * 4096, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
+        _exit(1);
+    madvise((void *)pages, (size_t)count * 4096, MADV_NOHUGEPAGE);
+    for (int i = 0; i < count; i++)
+        pages[i * 4096] = 1;
+}
+
+/* getrusage(2): faults count from the moment that the child is waited for, with those of the
+ * children that it waited for, and of the program that it was before. */
+TEST(faults_of_children_count_at_once) {
+    for (int i = 0; i < 20; i++) {
+        struct rusage before, after, usage;
+        pid_t pid;
+        int status;
+        getrusage(RUSAGE_CHILDREN, &before);
+        pid = fork();
+        if (pid == 0) {
+            struct rusage mine;
+            pid_t grandchild = fork();
+            if (grandchild == 0) {
+                touch_pages(200);
+                _exit(0);
+            }
+            touch_pages(100);
+            CHECK_EQ(waitpid(grandchild, NULL, 0), grandchild);
+            if (i % 2)
+                getrusage(RUSAGE_CHILDREN, &mine);
+            if (i % 3 == 0)
+                execl("/bin/true", "true", (char *)NULL);
+            CHILD_EXIT();
+        }
+        REQUIRE_OK(pid);
+        CHECK_EQ(wait4(pid, &status, 0, i % 2 ? &usage : NULL), pid);
+        CHECK_EQ(status, 0);
+        getrusage(RUSAGE_CHILDREN, &after);
+        CHECK(after.ru_minflt - before.ru_minflt >= 300);
+        if (i % 2)
+            CHECK(usage.ru_minflt >= 300);
+    }
+}
+
 TEST(fork_by_threads_at_once) {
     pthread_t threads[4];
     for (int i = 0; i < 4; i++)

@@ -67,7 +67,7 @@ static struct task_owner child_of(struct task *parent) {
 }
 
 static int wait_for(struct task *parent, pid_t pid, int options, struct wait_result *result) {
-    return task_wait(parent, pid > 0 ? P_PID : P_ALL, pid, options, result);
+    return task_wait(parent, pid > 0 ? P_PID : P_ALL, pid, options, result, NULL);
 }
 
 static void a_zombie_lives_until_it_is_waited_for(void **state) {
@@ -220,9 +220,9 @@ static void waits_that_choose(void **state) {
     assert_int_equal(task_setpgid(f->init.task, 3, 0), 0);
     exit_with(&a, 1);
     exit_with(&b, 2);
-    assert_int_equal(task_wait(f->init.task, P_PGID, 3, WEXITED, &result), 0);
+    assert_int_equal(task_wait(f->init.task, P_PGID, 3, WEXITED, &result, NULL), 0);
     assert_int_equal(result.pid, 3);
-    assert_int_equal(task_wait(f->init.task, P_PGID, 3, WEXITED, &result), -ECHILD);
+    assert_int_equal(task_wait(f->init.task, P_PGID, 3, WEXITED, &result, NULL), -ECHILD);
     assert_int_equal(wait_for(f->init.task, -1, WEXITED | __WCLONE, &result), -ECHILD);
     assert_int_equal(wait_for(f->init.task, -1, WEXITED | __WALL, &result), 0);
     assert_int_equal(result.pid, 2);
