@@ -39,6 +39,7 @@ void host_job_end(struct host_job *job);
  * first guest. Display figures: a guest can make them up. */
 struct host_call_counts {
     _Atomic uint64_t trapped, patched; /* with a signal, and without */
+    _Atomic uint64_t failed;           /* of both, those that gave an error */
 };
 int MUST_CHECK host_job_count_calls(struct host_job *job); /* -ENOMEM */
 const struct host_call_counts *host_job_call_counts(const struct host_job *job);

@@ -84,6 +84,10 @@ static void count_calls(struct host_thread *thread) {
     struct host_call_counts *counts = thread->process->job->call_counts;
 
     for (size_t i = 0; counts && i < SLOT_ANSWERED; i++) {
+        uint32_t *failed = &thread->slot->failed[i];
+
+        atomic_fetch_add(&counts[i].failed, fetch32(failed));
+        __atomic_store_n(failed, 0, __ATOMIC_RELAXED);
         for (size_t path = 0; path < 2; path++) {
             uint64_t *from = &thread->slot->answered[i][path];
             uint64_t count = fetch64(from);

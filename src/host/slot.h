@@ -283,6 +283,7 @@ struct slot {
     /* How many calls the stub has answered by itself, by number, with a signal and (1) without:
      * figures for --stats and nothing else. */
     uint64_t answered[SLOT_ANSWERED][2];
+    uint32_t failed[SLOT_ANSWERED]; /* how many of them with an error */
 };
 
 #endif

@@ -189,8 +189,11 @@ static int new_site(struct stub_thread *thread, uint64_t rip) {
     return thread->site_calls[index]++ % 16 == 0;
 }
 
-static void count_answer(struct slot *slot, uint32_t number, int patched) {
+static void count_answer(struct slot *slot, uint32_t number, int patched, int64_t result) {
     slot->answered[number % SLOT_ANSWERED][patched]++;
+    if (result < 0) {
+        slot->failed[number % SLOT_ANSWERED]++;
+    }
 }
 
 /* The call that was trapped; 1: it is answered in the registers. A site that is new here the kernel
@@ -208,7 +211,7 @@ static int answer_trapped(struct stub_thread *thread, struct host_ucontext *cont
           descriptor_call(thread, number, args, &result) ||
           direct_call(thread, (int32_t)number, args, &result)))) {
         context->gregs[REG_RAX] = (uint64_t)result;
-        count_answer(thread->slot, number, 0);
+        count_answer(thread->slot, number, 0, result);
         return 1;
     }
     return 0;
@@ -412,11 +415,10 @@ int stub_fast(struct fast_frame *frame) {
 
     if (local_call(thread, number, frame->args[0], &result) ||
         mask_call(thread, number, frame->args, &result) ||
-        descriptor_call(thread, number, frame->args, &result)) {
-        count_answer(thread->slot, number, 1);
-    } else if (direct_call(thread, (int32_t)number, frame->args, &result) ||
-               told_call(thread, number, frame->args, &result)) {
-        count_answer(thread->slot, number, 1);
+        descriptor_call(thread, number, frame->args, &result) ||
+        direct_call(thread, (int32_t)number, frame->args, &result) ||
+        told_call(thread, number, frame->args, &result)) {
+        count_answer(thread->slot, number, 1, result);
     } else if (needs_frame(number)) {
         return 0;
     } else {

@@ -151,6 +151,9 @@ void syscall_stats_print(int fd, const struct host_job *job) {
         patched[HANDED_OVER] += row->patched;
         calls[class] += own;
         patched[class] += own_patched;
+        if (own) {
+            row->errors += atomic_load(&answered[number].failed);
+        }
         row->calls = row->handed_over + own;
         row->patched += own_patched;
         all.calls += row->calls;

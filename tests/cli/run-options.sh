@@ -56,6 +56,8 @@ fi
 expect 0 '^hi$' 'calls +handovers +patched +errors.*[1-9][0-9]* .*write.*total' "$S" run --stats -- sh -c 'echo hi'
 expect 0 '' 'stats: patched [1-9][0-9]{2}.*stats: local [1-9][0-9]{2}.*stats: local_patched [1-9][0-9]{2}' \
     "$S" run --stats -- perl -e 'getppid() for 1..1000'
+expect 0 '' '1[0-9]{3} +[0-9]{1,2} +[0-9]+ +1[0-9]{3} .* ioctl.*stats: local 1[0-9]{3}' \
+    "$S" run --stats -- perl -e 'open(F, "<", "/etc/passwd"); -t F for 1..1000'
 expect 0 '' 'stats: patched 0.*stats: local [1-9][0-9]{2}.*stats: local_patched 0' \
     "$S" run --stats --no-patch -- perl -e 'getppid() for 1..1000'
 expect 3 '' '' "$S" run --no-direct --no-local -- sh -c 'exit 3'
