@@ -372,7 +372,7 @@ static uint32_t stub_may(const struct run_options *options) {
     }
     return (options->no_local ? 0 : SLOT_PUBLIC_LOCAL) |
            (options->no_patch ? 0 : SLOT_PUBLIC_PATCH) |
-           (options->no_direct ? 0 : SLOT_PUBLIC_FUTEX);
+           (options->no_direct ? 0 : SLOT_PUBLIC_FUTEX) | (options->stats ? SLOT_PUBLIC_COUNT : 0);
 }
 
 static bool register_parts(struct kernel *kernel) {

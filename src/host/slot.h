@@ -96,6 +96,7 @@ struct slot_public {
 #define SLOT_PUBLIC_LOCAL 1u /* calls about these ids are the stub's to answer */
 #define SLOT_PUBLIC_PATCH 2u /* the kernel patches sites whose calls the stub answers */
 #define SLOT_PUBLIC_FUTEX 4u /* futex(2) is the stub's to make */
+#define SLOT_PUBLIC_COUNT 8u /* what the stub answers is counted: --stats */
 
 #define STUB_FAST_SP_OFFSET (STUB_STACK_SIZE - 64) /* from struct stub_thread; 16-byte aligned */
 

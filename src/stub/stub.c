@@ -189,10 +189,14 @@ static int new_site(struct stub_thread *thread, uint64_t rip) {
     return thread->site_calls[index]++ % 16 == 0;
 }
 
-static void count_answer(struct slot *slot, uint32_t number, int patched, int64_t result) {
-    slot->answered[number % SLOT_ANSWERED][patched]++;
-    if (result < 0) {
-        slot->failed[number % SLOT_ANSWERED]++;
+/* Only where somebody asks: it would cost every process another page of its slot. */
+static void count_answer(const struct stub_thread *thread, uint32_t number, int patched,
+                         int64_t result) {
+    struct slot *slot = thread->slot;
+
+    if (thread->public->flags & SLOT_PUBLIC_COUNT) {
+        slot->answered[number % SLOT_ANSWERED][patched]++;
+        slot->failed[number % SLOT_ANSWERED] += result < 0;
     }
 }
 
@@ -211,7 +215,7 @@ static int answer_trapped(struct stub_thread *thread, struct host_ucontext *cont
           descriptor_call(thread, number, args, &result) ||
           direct_call(thread, (int32_t)number, args, &result)))) {
         context->gregs[REG_RAX] = (uint64_t)result;
-        count_answer(thread->slot, number, 0, result);
+        count_answer(thread, number, 0, result);
         return 1;
     }
     return 0;
@@ -418,7 +422,7 @@ int stub_fast(struct fast_frame *frame) {
         descriptor_call(thread, number, frame->args, &result) ||
         direct_call(thread, (int32_t)number, frame->args, &result) ||
         told_call(thread, number, frame->args, &result)) {
-        count_answer(thread->slot, number, 1, result);
+        count_answer(thread, number, 1, result);
     } else if (needs_frame(number)) {
         return 0;
     } else {
