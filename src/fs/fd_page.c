@@ -88,44 +88,47 @@ bool fd_page_closes_locked(const struct fd_table *table, int fd) {
 void fd_page_join(struct fd_table *table) {
     LOCK_GUARD(&pages_lock);
 
-    if (list_empty(&table->pages_link)) {
-        list_add_tail(&table->pages_link, &pages);
+    if (list_empty(&table->page.link)) {
+        list_add_tail(&table->page.link, &pages);
     }
 }
 
 void fd_page_leave(struct fd_table *table) {
     LOCK_GUARD(&pages_lock);
 
-    list_del(&table->pages_link);
+    list_del(&table->page.link);
 }
 
-/* The one behind `table` (NULL: the first), owned; `table` is put. A table stays in the list as
- * long as somebody has a reference. */
-static struct fd_table *next_table(struct fd_table *table) {
-    struct fd_table *next = NULL;
-    struct list_head *at;
+/* The table behind `at`, which moves behind it; to be looked at and put. NULL: none. */
+static struct fd_table *next_table(struct page_link *at) {
+    struct list_head *next;
+    struct fd_table *table = NULL;
+    LOCK_GUARD(&pages_lock);
 
-    lock_acquire(&pages_lock);
-    for (at = table ? table->pages_link.next : pages.next; at != &pages && !next; at = at->next) {
-        struct fd_table *found = list_entry(at, struct fd_table, pages_link);
-
-        next = ref_tryget(&found->ref) ? found : NULL;
+    for (next = at->link.next; next != &pages && !table; next = next->next) {
+        table = list_entry(next, struct page_link, link)->table;
     }
-    lock_release(&pages_lock);
+    list_del(&at->link);
     if (table) {
-        fd_table_put(table);
+        fd_table_peek_get(table);
+        list_add(&at->link, &table->page.link);
     }
-    return next;
+    return table;
 }
 
 void fd_page_refresh(const struct inode *inode) {
-    struct fd_table *table = NULL;
+    struct page_link at = {.table = NULL};
+    struct fd_table *table;
 
     if (inode && atomic_load(&inode->shown) == 0) {
         return;
     }
-    while ((table = next_table(table))) {
+    lock_acquire(&pages_lock);
+    list_add(&at.link, &pages);
+    lock_release(&pages_lock);
+    while ((table = next_table(&at))) {
         fd_table_show_again(table, inode);
+        fd_table_peek_put(table);
     }
 }
 

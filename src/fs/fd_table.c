@@ -16,9 +16,11 @@ struct fd_table *fd_table_new(void) {
         return ERR_PTR(-ENOMEM);
     }
     ref_init(&table->ref);
+    ref_init(&table->memory);
     lock_init(&table->lock, LOCK_FD_TABLE);
     list_init(&table->closing);
-    list_init(&table->pages_link);
+    list_init(&table->page.link);
+    table->page.table = table;
     return table;
 }
 
@@ -224,22 +226,41 @@ void fd_table_hide(struct fd_table *table) {
     close_all(table, &closed);
 }
 
+struct fd_table *fd_table_peek_get(struct fd_table *table) {
+    ref_get(&table->memory);
+    return table;
+}
+
+void fd_table_peek_put(struct fd_table *table) {
+    if (ref_put(&table->memory)) {
+        free(table->used);
+        free(table->cloexec);
+        lock_destroy(&table->lock);
+        free(table);
+    }
+}
+
 void fd_table_put(struct fd_table *table) {
+    struct file **files;
+    int size;
+
     if (!ref_put(&table->ref)) {
         return;
     }
     fd_page_leave(table);
     fd_table_leave_process(table);
-    for (int fd = 0; fd < table->size; fd++) {
-        if (table->files[fd]) {
-            (void)close_file(table, table->files[fd]);
+    lock_acquire(&table->lock);
+    files = STEAL(table->files);
+    size = table->size;
+    table->size = 0;
+    lock_release(&table->lock);
+    for (int fd = 0; fd < size; fd++) {
+        if (files[fd]) {
+            (void)close_file(table, files[fd]);
         }
     }
-    free(table->files);
-    free(table->used);
-    free(table->cloexec);
-    lock_destroy(&table->lock);
-    free(table);
+    free(files);
+    fd_table_peek_put(table);
 }
 
 struct fd_table *fd_table_fork(struct fd_table *table) {

@@ -613,7 +613,11 @@ struct fd_table *fd_table_fork(struct fd_table *table); /* a copy; shares the fi
 struct fd_table *fd_table_get_ref(struct fd_table *table);
 void fd_table_put(struct fd_table *table); /* the last reference closes all */
 DEFINE_CLEANUP(struct fd_table *, fd_table_put)
-/* Does anybody else hold a reference? execve(2) then gives the task a table of its own. */
+/* For those who look at it and are no users: its last user closes all, whoever looks. */
+struct fd_table *fd_table_peek_get(struct fd_table *table);
+void fd_table_peek_put(struct fd_table *table);
+DEFINE_CLEANUP(struct fd_table *, fd_table_peek_put)
+/* Does anybody else use it? execve(2) then gives the task a table of its own. */
 bool fd_table_shared(const struct fd_table *table);
 /* The file with one reference, or NULL (EBADF). */
 struct file *fd_table_get(struct fd_table *table, int fd);

@@ -17,7 +17,8 @@
 /* ---- fd_table.c, donation.c ---- */
 
 struct fd_table {
-    struct ref ref;
+    struct ref ref;      /* the last user closes all */
+    struct ref memory;   /* all users together, and who looks at it without being one */
     struct lock lock;    /* class FD_TABLE */
     struct file **files; /* owned; guarded by lock, as all to first_free */
     uint64_t *used;      /* a bit for each slot */
@@ -34,9 +35,11 @@ struct fd_table {
     unsigned frozen;              /* a fork is under way: nothing is closed */
     struct list_head closing;     /* donations whose descriptor is closed, not so the host's */
     _Atomic unsigned closing_count;
-    /* fd_page.c */
-    uint32_t generation;         /* of the last number that was given; guarded by lock */
-    struct list_head pages_link; /* of all tables that a process uses, or has used */
+    uint32_t generation; /* fd_page.c: of the last number that was given; guarded by lock */
+    struct page_link {
+        struct list_head link;
+        struct fd_table *table; /* NULL: where somebody who looks at all of them is */
+    } page;                     /* in the list of all tables that a process uses, or has used */
 };
 
 /* Takes out and closes what stubs have noted, and shows all descriptors (of this inode, or NULL)

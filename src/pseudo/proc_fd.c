@@ -19,7 +19,7 @@ static int node_files(const struct pseudo_node *node, struct fd_table **files) {
 }
 
 static int node_file(const struct pseudo_node *node, struct file **file) {
-    struct fd_table *files CLEANUP(fd_table_put) = NULL;
+    struct fd_table *files CLEANUP(fd_table_peek_put) = NULL;
     int error = node_files(node, &files);
 
     if (error) {
@@ -48,7 +48,7 @@ static ssize_t fd_readlink(const struct pseudo_node *node, char *buffer, size_t 
 }
 
 static int fdinfo_show(const struct pseudo_node *node, struct text *text) {
-    struct fd_table *files CLEANUP(fd_table_put) = NULL;
+    struct fd_table *files CLEANUP(fd_table_peek_put) = NULL;
     struct file *file CLEANUP(file_put) = NULL;
     char more[PAGE_SIZE] = "";
     int64_t pos;
@@ -96,7 +96,7 @@ static void child_set(struct pseudo_node *child, const struct file *file, bool i
 
 static int find(const struct pseudo_node *dir, const char *name, bool info,
                 struct pseudo_node *child) {
-    struct fd_table *files CLEANUP(fd_table_put) = NULL;
+    struct fd_table *files CLEANUP(fd_table_peek_put) = NULL;
     struct file *file CLEANUP(file_put) = NULL;
     long fd;
     int error = pseudo_parse_name(name, &fd);
@@ -120,7 +120,7 @@ typedef bool emit_fn(void *arg, const char *name, const struct pseudo_node *chil
 
 static int iterate(const struct pseudo_node *dir, int64_t from, bool info, emit_fn *emit,
                    void *arg) {
-    struct fd_table *files CLEANUP(fd_table_put) = NULL;
+    struct fd_table *files CLEANUP(fd_table_peek_put) = NULL;
     int fd, error = node_files(dir, &files);
     bool more = true;
 

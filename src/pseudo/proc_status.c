@@ -74,7 +74,7 @@ static void facts_memory(struct task_facts *facts, struct task *task) {
 
 static int facts_gather(struct task_facts *facts, const struct pseudo_node *node) {
     struct task *task CLEANUP(task_put) = pseudo_task(node);
-    struct fd_table *files CLEANUP(fd_table_put) = NULL;
+    struct fd_table *files CLEANUP(fd_table_peek_put) = NULL;
     struct fs_context *fs CLEANUP(fs_context_put) = NULL;
     struct thread_group *group;
     bool exited;

@@ -187,7 +187,7 @@ int64_t sys_pidfd_send_signal(struct task *current, int pidfd, int sig, struct u
 int64_t sys_pidfd_getfd(struct task *current, int pidfd, int targetfd, unsigned flags) {
     struct file *file CLEANUP(file_put) = NULL, *wanted = NULL;
     struct task *task CLEANUP(task_put) = NULL;
-    struct fd_table *files CLEANUP(fd_table_put) = NULL;
+    struct fd_table *files CLEANUP(fd_table_peek_put) = NULL;
 
     if (flags) {
         return unsupported_flags("pidfd_getfd", flags, 0, EINVAL);

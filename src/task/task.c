@@ -488,7 +488,7 @@ struct fd_table *task_files(struct task *task) {
     struct fd_table *files;
 
     lock_acquire(&task->lock);
-    files = task->files ? fd_table_get_ref(task->files) : NULL;
+    files = task->files ? fd_table_peek_get(task->files) : NULL;
     lock_release(&task->lock);
     if (files) {
         fd_table_settle(files);

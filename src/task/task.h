@@ -332,7 +332,8 @@ pid_t task_get_ppid(const struct task *task);                      /* takes pids
 pid_t task_get_sid(const struct task *task);                       /* takes pids_lock */
 struct credentials *task_creds(struct task *task);                 /* owned */
 void task_set_creds(struct task *task, struct credentials *creds); /* takes over */
-/* Owned or NULL after exit; what its stubs have closed is closed. */
+/* To be looked at (fd_table_peek_put()) or NULL after exit; what its stubs have closed is closed.
+ */
 struct fd_table *task_files(struct task *task);
 struct memory_manager *task_mm(struct task *task); /* owned or NULL */
 struct fs_context *task_fs(struct task *task);     /* owned or NULL */

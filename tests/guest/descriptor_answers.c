@@ -8,6 +8,8 @@
 #include "guest_test.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/file.h>
@@ -649,7 +651,62 @@ TEST(closability_changes) {
     (void)bad; /* the name is away at moments */
 }
 
+/* A program that replaces itself so many times, then says so and waits for the end of `hear`. */
+static int replace_itself(int times, int tell, int hear) {
+    char text[3][16];
+
+    if (times == 0) {
+        char byte;
+
+        return write(tell, "x", 1) != 1 || read(hear, &byte, 1) != 0;
+    }
+    snprintf(text[0], sizeof(text[0]), "%d", times - 1);
+    snprintf(text[1], sizeof(text[1]), "%d", tell);
+    snprintf(text[2], sizeof(text[2]), "%d", hear);
+    execl("/proc/self/exe", "again", "again", text[0], text[1], text[2], NULL);
+    return 1;
+}
+
+/* Its record locks stay, whoever has all tables looked at meanwhile. */
+TEST(exec_keeps_locks) {
+    struct flock lock = {.l_type = F_WRLCK};
+    int tell[2], hear[2], fd = open("l", O_CREAT | O_RDWR, 0600);
+    char name[64], text[PATH_MAX];
+    pid_t pid;
+
+    REQUIRE_OK(fd);
+    REQUIRE_OK(pipe(tell));
+    REQUIRE_OK(pipe(hear));
+    pid = fork();
+    REQUIRE_OK(pid);
+    if (pid == 0) {
+        CHECK_OK(close(hear[1]));
+        CHECK_OK(fcntl(fd, F_SETLK, &lock));
+        _exit(replace_itself(40, tell[1], hear[0]));
+    }
+    CHECK_OK(close(tell[1]));
+    snprintf(name, sizeof(name), "/proc/%d/fd/%d", (int)pid, fd);
+    for (struct pollfd end = {.fd = tell[0], .events = POLLIN}; poll(&end, 1, 0) == 0;) {
+        int other = open("f", O_RDONLY);
+
+        CHECK_OK(fcntl(other, F_SETFL, O_NONBLOCK));
+        CHECK_OK(close(other));
+        CHECK_OK(readlink(name, text, sizeof(text)));
+    }
+    CHECK_OK(fcntl(fd, F_GETLK, &lock));
+    CHECK_EQ(lock.l_type, F_WRLCK);
+    CHECK_EQ(lock.l_pid, pid);
+    CHECK_OK(close(hear[1]));
+    CHECK_CHILD_OK(pid);
+    close(fd);
+    close(tell[0]);
+    close(hear[0]);
+}
+
 int main(int argc, char **argv) {
+    if (argc == 5 && strcmp(argv[1], "again") == 0) {
+        return replace_itself(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]));
+    }
     close(open_file("f"));
     return guest_test_main(argc, argv);
 }
