@@ -138,6 +138,12 @@ uint64_t host_aspace_fast_entry(const struct host_aspace *aspace) {
     return aspace->stub_base + ((const struct stub_header *)stub_blob_start)->fast;
 }
 
+void host_aspace_publish_brk(struct host_aspace *aspace, uint64_t brk) {
+    if (!aspace->mock) {
+        __atomic_store_n(&host_aspace_public(aspace, 0)->brk, brk, __ATOMIC_RELEASE);
+    }
+}
+
 void host_aspace_vdso(const struct host_aspace *aspace, uint64_t *vdso, uint64_t *start,
                       uint64_t *end) {
     *vdso = aspace->vdso;

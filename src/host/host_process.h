@@ -321,6 +321,8 @@ void host_aspace_put(struct host_aspace *aspace);
 DEFINE_CLEANUP(struct host_aspace *, host_aspace_put)
 /* Where a trampoline enters the stub (mm/memory_patch.c). */
 uint64_t host_aspace_fast_entry(const struct host_aspace *aspace);
+/* What brk(2) says in this address space, for its stubs to answer. */
+void host_aspace_publish_brk(struct host_aspace *aspace, uint64_t brk);
 /* The range that the stub occupies (text, slots, stacks): no guest mapping may touch it. */
 void host_aspace_reserved(const struct host_aspace *aspace, uint64_t *start, uint64_t *end);
 /* Where the host's vDSO and its data pages are in this address space; 0 when the host has none. */

@@ -92,6 +92,7 @@ struct slot_public {
      * the thread blocks them: who changes slot->signal_mask and then finds one of the changed here
      * asks the kernel. */
     uint64_t pending;
+    uint64_t brk; /* only in the first one, for the whole address space: brk(2)'s; 0: ask */
 };
 #define SLOT_PUBLIC_LOCAL 1u /* calls about these ids are the stub's to answer */
 #define SLOT_PUBLIC_PATCH 2u /* the kernel patches sites whose calls the stub answers */

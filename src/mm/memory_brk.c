@@ -7,6 +7,15 @@
  */
 #include "mm/mm_internal.h"
 
+void memory_publish_brk_locked(struct memory_manager *mm) {
+    host_aspace_publish_brk(mm->aspace, mm->deferred.brk_before ? 0 : mm->layout.brk);
+}
+
+void memory_set_brk_locked(struct memory_manager *mm, uint64_t brk) {
+    mm->layout.brk = brk;
+    memory_publish_brk_locked(mm);
+}
+
 static uint64_t brk_with_token(struct memory_manager *mm, struct host_thread *thread,
                                const struct memory_limits *limits, uint64_t brk) {
     struct memory_layout *layout = &mm->layout;
@@ -48,7 +57,7 @@ static uint64_t brk_with_token(struct memory_manager *mm, struct host_thread *th
     }
     memory_defer_brk(mm, old);
     LOCK_GUARD(&mm->lock);
-    layout->brk = brk;
+    memory_set_brk_locked(mm, brk);
     return brk;
 }
 

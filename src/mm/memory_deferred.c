@@ -111,7 +111,7 @@ static void undo_locked(struct memory_manager *mm, struct memory_deferred *recor
         tree_insert(&mm->tree, edit, &record->saved[i]);
     }
     if (record->brk_before) {
-        mm->layout.brk = record->brk_before;
+        memory_set_brk_locked(mm, record->brk_before);
     }
 }
 
@@ -132,6 +132,7 @@ int64_t memory_settle(struct memory_manager *mm, struct host_thread *thread, int
         undo_locked(mm, &record, &undone);
         result = record.brk_before ? (int64_t)record.brk_before : outcome;
     }
+    memory_publish_brk_locked(mm);
     mm->changing = false;
     lock_release(&mm->lock);
     wait_queue_wake_one(&mm->change_queue, 0);
@@ -155,6 +156,7 @@ bool memory_take_over(struct memory_manager *mm) {
     }
     record = mm->deferred;
     mm->deferred = (struct memory_deferred){0};
+    memory_publish_brk_locked(mm);
     lock_release(&mm->lock);
     drop_saved(&record);
     return true;

@@ -120,6 +120,7 @@ struct memory_manager *memory_manager_fork(struct memory_manager *mm, struct hos
     {
         LOCK_GUARD(&mm->lock);
         child->layout = mm->layout;
+        memory_set_brk_locked(child, mm->layout.brk);
         if (mm->program) {
             child->program = mm->program_ops->get(mm->program);
             child->program_ops = mm->program_ops;
@@ -198,6 +199,7 @@ void memory_change_end(struct memory_manager *mm) {
 void memory_manager_set_layout(struct memory_manager *mm, const struct memory_layout *layout) {
     LOCK_GUARD(&mm->lock);
     mm->layout = *layout;
+    memory_set_brk_locked(mm, layout->brk);
 }
 
 void memory_manager_layout(struct memory_manager *mm, struct memory_layout *layout) {

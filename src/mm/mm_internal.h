@@ -197,6 +197,9 @@ bool MUST_CHECK memory_defer(struct memory_manager *mm, struct host_thread *thre
                              uint64_t end, enum deferred_kind kind,
                              const struct memory_object *same);
 /* The change just made, if it was deferred, is one of the heap, which ended at `before`. */
+/* Every change of layout.brk. Stubs answer brk(0) from it, but while it may yet be undone. */
+void memory_set_brk_locked(struct memory_manager *mm, uint64_t brk);
+void memory_publish_brk_locked(struct memory_manager *mm);
 void memory_defer_brk(struct memory_manager *mm, uint64_t before);
 /* Takes the token if it is free, or held for calls that are made. */
 bool MUST_CHECK memory_take_over(struct memory_manager *mm);

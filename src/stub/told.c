@@ -1,12 +1,14 @@
 /*
- * Calls in which a new program or thread tells the kernel about itself, each once: what the kernel
- * needs later is noted where it looks (struct slot_told), and what is the thread's own (its %fs,
- * its rseq area, known to the host) is set here. Four hand-overs fewer in every program's start.
+ * Calls of every program's start, each made once or twice. In most of them a new program or thread
+ * tells the kernel about itself: what the kernel needs later is noted where it looks (struct
+ * slot_told), and what is the thread's own (its %fs, its rseq area, known to the host) is set here.
+ * In one it asks where its heap ends, which the kernel has published.
  *
  * The kernel makes the same calls when it is asked: what is not plain goes there.
  */
 #include "stub/stub_internal.h"
 
+#define SYS_brk             12
 #define SYS_set_tid_address 218
 #define SYS_set_robust_list 273
 #define SYS_rseq            334
@@ -38,6 +40,15 @@ static int register_rseq(struct slot_told *told, const uint64_t args[6]) {
     return 1;
 }
 
+static int heap_end(const struct stub_thread *thread, uint64_t wanted, int64_t *result) {
+    const struct slot_public *first =
+        (const struct slot_public *)(thread->stub_base + STUB_PUBLIC_OFFSET);
+    uint64_t end = __atomic_load_n(&first->brk, __ATOMIC_ACQUIRE);
+
+    *result = (int64_t)end;
+    return wanted == 0 && end != 0;
+}
+
 int told_call(const struct stub_thread *thread, uint32_t number, const uint64_t args[6],
               int64_t *result) {
     struct slot_told *told = &thread->slot->told;
@@ -47,6 +58,8 @@ int told_call(const struct stub_thread *thread, uint32_t number, const uint64_t 
     }
     *result = 0;
     switch (number) {
+    case SYS_brk:
+        return heap_end(thread, args[0], result);
     case SYS_arch_prctl:
         return set_fs(thread, args);
     case SYS_set_tid_address:

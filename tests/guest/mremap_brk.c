@@ -4,6 +4,7 @@
  */
 #include "guest_test.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -134,6 +135,39 @@ TEST(brk_moves_by_bytes) {
     char *page = (char *)(((uintptr_t)start + PAGE - 1) & -PAGE);
     CHECK_EQ(page[PAGE], 0); /* given back and fresh again */
     CHECK(raw_brk(start) == start);
+}
+
+static void *brk_grows_on(void *arg) {
+    CHECK(raw_brk(NULL) == arg);
+    return raw_brk((char *)arg + 3 * 4096 + 5);
+}
+
+/* One for the whole address space; a copy of it goes its own way. */
+TEST(brk_is_everybodys) {
+    char *start = raw_brk(NULL);
+    for (int i = 0; i < 100; i++) {
+        char *now = raw_brk(start + 4096 + i);
+        pthread_t thread;
+        void *grown;
+        CHECK(raw_brk(NULL) == now);
+        REQUIRE_EQ(pthread_create(&thread, NULL, brk_grows_on, now), 0);
+        REQUIRE_EQ(pthread_join(thread, &grown), 0);
+        CHECK(grown == now + 3 * 4096 + 5);
+        CHECK(raw_brk(NULL) == grown);
+        if (i % 10 == 0) {
+            pid_t pid = fork();
+            if (pid == 0) {
+                CHECK(raw_brk(NULL) == grown);
+                CHECK(raw_brk(start) == start);
+                CHECK(raw_brk(NULL) == start);
+                CHILD_EXIT();
+            }
+            CHECK_CHILD_OK(pid);
+            CHECK(raw_brk(NULL) == grown);
+        }
+        CHECK(raw_brk(start) == start);
+        CHECK(raw_brk(NULL) == start);
+    }
 }
 
 TEST(brk_refuses) {
