@@ -22,7 +22,9 @@
  */
 #include "fs/vfs_internal.h"
 
-#define USES_BEFORE  2          /* reads and writes by the kernel before it is worth the while */
+/* Reads and writes by the kernel before it is worth the while: it costs as much as a dozen of them,
+ * and a dynamic linker makes three or four of each library. */
+#define USES_BEFORE  4
 #define USES_REFUSED (1u << 31) /* it cannot be donated: never asked again */
 
 struct donation {
@@ -316,6 +318,10 @@ __attribute__((no_sanitize("thread"))) int64_t file_pos_peek(struct file *file) 
 
 /* ---- giving ---- */
 
+static bool live_here_locked(const struct fd_table *table, int fd) {
+    return fd >= 0 && fd < table->given_size && table->given[fd] && table->given[fd]->live;
+}
+
 bool donation_wanted(struct fd_table *table, int fd, struct file *file) {
     unsigned uses;
 
@@ -330,8 +336,13 @@ bool donation_wanted(struct fd_table *table, int fd, struct file *file) {
     LOCK_GUARD(&donation_lock);
     /* One that is live was left by its stub for a reason. */
     return table->process && !table->spread && !(holds && file->path.mount) &&
-           !is_limited(table, file) &&
-           !(fd < table->given_size && table->given[fd] && table->given[fd]->live);
+           !is_limited(table, file) && !live_here_locked(table, fd);
+}
+
+bool donation_is_live(struct fd_table *table, int fd) {
+    LOCK_GUARD(&donation_lock);
+
+    return live_here_locked(table, fd);
 }
 
 bool donation_proved(const struct file *file) {

@@ -659,6 +659,8 @@ void fd_page_refresh(const struct inode *inode);
 void donation_enable(void);
 /* The file behind fd was used by way of the kernel: is it time to donate it to this task? */
 bool donation_wanted(struct fd_table *table, int fd, struct file *file);
+/* May the stub use the descriptor by itself? */
+bool donation_is_live(struct fd_table *table, int fd);
 /* The file has proved hot before. */
 bool donation_proved(const struct file *file);
 /* The kernel itself has used the position, and may soon do so again: the count begins anew. */

@@ -330,6 +330,11 @@ bool task_stub_asks_host(long number) {
     }
 }
 
+/* Of these, the ones that need a donated descriptor, their first argument. */
+static bool needs_donation(long number) {
+    return task_stub_asks_host(number) && number != SYS_futex && number != SYS_clock_nanosleep;
+}
+
 /* Calls that the stub answers by itself, when it may. */
 static bool stub_answers(long number) {
     return stub_knows(number) || task_stub_asks_host(number) || number == SYS_close ||
@@ -371,8 +376,14 @@ static bool signals_itself(const struct task *current, const struct user_regs *r
  * that trap; a short program makes fewer at one site. Of those that the stub answers only each
  * sixteenth of a thread comes here (stub.c, new_site()).
  */
-static unsigned patch_after(long number) {
-    return stub_knows(number) ? 1 : stub_answers(number) ? 2 : 8;
+static unsigned patch_after(struct task *current, long number, uint64_t argument) {
+    if (stub_knows(number)) {
+        return 1;
+    }
+    return task_stub_asks_host(number) &&
+                   (!needs_donation(number) || donation_is_live(current->files, (int)argument))
+               ? 2
+               : 8;
 }
 
 /* A call that came by a signal and need not the next time. True: when it is answered, the guest
@@ -388,7 +399,8 @@ static bool patch_site(struct task *current) {
     }
     /* The calls of class K may be left to the resume (memory_deferred.c), which must change no
      * register but rax: they take the fault once. */
-    return memory_patch_call(current->mm, current->thread, regs, patch_after(number)) &&
+    return memory_patch_call(current->mm, current->thread, regs,
+                             patch_after(current, number, regs->rdi)) &&
            stub_answers(number);
 }
 
