@@ -62,6 +62,7 @@ static bool do_next(struct host_job *job) {
 static void *aside_main(void *arg) {
     struct host_job *job = host_job_get(arg); /* for good: a work may hold the last other one */
 
+    pairing_leave_core();
     job->aside.thread = pthread_self();
     /* Who does not see this yet has come before the look that follows. */
     atomic_store(&job->aside.waiter, waiter_current());

@@ -269,6 +269,9 @@ void turn_mark_dead(struct host_thread *thread);
 void pairing_assign(struct host_thread *thread, const struct host_thread *near);
 void pairing_enter(struct host_thread *thread, bool sleeps);
 void pairing_leave(struct host_thread *thread, bool sleeps);
+/* A thread that serves all tasks: not bound to the core of the kernel thread that has started it.
+ */
+void pairing_leave_core(void);
 
 /* The processor's time stamp: the same on all cores, at a steady rate. */
 static inline uint64_t cycles(void) {

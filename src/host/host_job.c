@@ -122,6 +122,7 @@ static bool clone_was_ordered(struct host_job *job, pid_t tid, uint64_t flags) {
 static void *notifier_main(void *arg) {
     struct host_job *job = arg;
 
+    pairing_leave_core(); /* it answers where it is asked */
     for (;;) {
         struct seccomp_notif request = {0};
         struct seccomp_notif_resp response = {0};
@@ -164,16 +165,6 @@ static int take_listener(struct host_job *job, int listener_fd) {
     return 0;
 }
 
-/* Not only the one that the calling kernel thread is bound to. */
-static void cores_all(pthread_attr_t *attr) {
-    uint64_t mask[HOST_CPU_WORDS];
-    cpu_set_t set;
-
-    host_cpu_mask(mask);
-    memcpy(&set, mask, sizeof(set));
-    pthread_attr_setaffinity_np(attr, sizeof(set), &set);
-}
-
 int host_job_thread(void *(*main)(void *), struct host_job *job) {
     pthread_t thread;
     sigset_t all, old;
@@ -185,7 +176,6 @@ int host_job_thread(void *(*main)(void *), struct host_job *job) {
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 65536);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    cores_all(&attr);
     result = -pthread_create(&thread, &attr, main, job);
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

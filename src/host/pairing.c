@@ -211,6 +211,12 @@ void pairing_pin_self(int core) {
     (void)sched_setaffinity(0, sizeof(set), &set); /* what fails costs speed alone */
 }
 
+void pairing_leave_core(void) {
+    if (pairing.count > 1) {
+        (void)sched_setaffinity(0, sizeof(pairing.all), &pairing.all);
+    }
+}
+
 void host_cores_visit(void) {
     spread_stop(SPREAD_SLOW);
     for (int i = 0; i < pairing.count; i++) {
@@ -219,7 +225,7 @@ void host_cores_visit(void) {
     if (seat.core) {
         pairing_pin_self((int)seat.core - 1);
     } else {
-        (void)sched_setaffinity(0, sizeof(pairing.all), &pairing.all);
+        pairing_leave_core();
     }
 }
 
