@@ -37,6 +37,17 @@ int tmpfs_charge(struct super_block *sb, uint64_t pages) {
     return 0;
 }
 
+uint64_t tmpfs_pages_left(struct super_block *sb) {
+    struct tmpfs_super *super = sb->private;
+    uint64_t used = atomic_load(&super->pages), available;
+
+    if (super->page_limit) {
+        return super->page_limit - MIN(used, super->page_limit);
+    }
+    (void)host_facts_memory(&available);
+    return available / PAGE_SIZE;
+}
+
 void tmpfs_uncharge(struct super_block *sb, uint64_t pages) {
     struct tmpfs_super *super = sb->private;
 
@@ -322,20 +333,12 @@ static struct super_block *tmpfs_mount(const char *source, const char *data,
 
 static int tmpfs_statfs(struct super_block *sb, struct statfs *stat) {
     struct tmpfs_super *super = sb->private;
-    uint64_t used = atomic_load(&super->pages);
 
+    /* Without a limit what bounds it is the machine's memory; programs that look for room before
+     * they write must not see a full disk. */
     stat->f_bsize = stat->f_frsize = PAGE_SIZE;
-    if (super->page_limit) {
-        stat->f_blocks = super->page_limit;
-        stat->f_bfree = stat->f_bavail = super->page_limit - MIN(used, super->page_limit);
-    } else {
-        /* What bounds it is the machine's memory; programs that look for room before they write
-         * must not see a full disk. */
-        uint64_t available;
-
-        stat->f_blocks = host_facts_memory(&available) / PAGE_SIZE;
-        stat->f_bfree = stat->f_bavail = available / PAGE_SIZE;
-    }
+    stat->f_blocks = super->page_limit ? super->page_limit : host_facts_memory(NULL) / PAGE_SIZE;
+    stat->f_bfree = stat->f_bavail = tmpfs_pages_left(sb);
     return 0;
 }
 

@@ -11,8 +11,9 @@
 
 #include "fs/tmpfs_internal.h"
 
-#define SMALL_MAX  16384
-#define SCARCE_MAX (16 << 20)
+#define SMALL_MAX     16384
+#define SCARCE_MAX    (16 << 20)
+#define ALLOCATE_STEP (16 << 20)
 
 static _Atomic unsigned memfd_count;
 
@@ -247,7 +248,9 @@ static ssize_t tmpfs_read(struct file *file, void *buffer, size_t size, int64_t 
 /* Pages of [pos, pos+size) that a write would allocate. */
 static uint64_t hole_pages(int memfd, int64_t pos, size_t size) {
     int64_t at = ALIGN_DOWN(pos, (int64_t)PAGE_SIZE);
-    int64_t end = ALIGN_UP(pos + (int64_t)size, (int64_t)PAGE_SIZE);
+    int64_t end = pos + (int64_t)size > INT64_MAX - (int64_t)PAGE_SIZE
+                      ? ALIGN_DOWN(INT64_MAX, (int64_t)PAGE_SIZE)
+                      : ALIGN_UP(pos + (int64_t)size, (int64_t)PAGE_SIZE);
     uint64_t pages = 0;
 
     while (at < end) {
@@ -391,6 +394,31 @@ static int64_t tmpfs_llseek(struct file *file, int64_t offset, int whence) {
     return found;
 }
 
+/* In steps, each of them counted, so that --memory is kept and a kill does not wait for the end.
+ * What has been allocated stays so when the call ends early: made again, it goes on from there. */
+static int allocate_locked(struct inode *inode, int memfd, int mode, int64_t offset, int64_t size) {
+    uint64_t left = tmpfs_pages_left(inode->sb);
+    int64_t end = offset + size;
+    int error = 0;
+
+    if ((uint64_t)size / PAGE_SIZE > left && hole_pages(memfd, offset, (size_t)size) > left) {
+        return -ENOSPC;
+    }
+    for (int64_t at = offset, step; at < end && !error; at += step) {
+        step = MIN(end - at, (int64_t)ALLOCATE_STEP);
+        error = waiter_interrupted(waiter_current())
+                    ? -ERESTARTSYS
+                    : host_fallocate(memfd, FALLOC_FL_KEEP_SIZE, at, step);
+        recount(inode);
+    }
+    /* The size grows last, or not at all. */
+    if (!error && !(mode & FALLOC_FL_KEEP_SIZE)) {
+        error = host_fallocate(memfd, 0, end - 1, 1);
+        recount(inode);
+    }
+    return error;
+}
+
 static int tmpfs_fallocate(struct file *file, int mode, int64_t offset, int64_t size) {
     struct inode *inode = file->inode;
     struct tmpfs_data *data = data_of(inode);
@@ -406,14 +434,13 @@ static int tmpfs_fallocate(struct file *file, int mode, int64_t offset, int64_t 
         }
     } else {
         memfd = to_memfd_locked(inode);
-        error = memfd < 0 ? memfd : 0;
-        if (!error && !(mode & FALLOC_FL_PUNCH_HOLE) &&
-            fit_locked(inode, memfd, offset, (size_t)size) < (size_t)size) {
-            error = -ENOSPC;
-        }
-        if (!error) {
+        if (memfd < 0) {
+            error = memfd;
+        } else if (mode & FALLOC_FL_PUNCH_HOLE) {
             error = host_fallocate(memfd, mode, offset, size);
             recount(inode);
+        } else {
+            error = allocate_locked(inode, memfd, mode, offset, size);
         }
     }
     lock_release(&inode->lock);

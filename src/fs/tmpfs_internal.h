@@ -79,6 +79,8 @@ struct inode *tmpfs_inode_new(struct super_block *sb, const struct inode *dir, m
 /* Charges (or gives back) pages: 0 or -ENOSPC. */
 int MUST_CHECK tmpfs_charge(struct super_block *sb, uint64_t pages);
 void tmpfs_uncharge(struct super_block *sb, uint64_t pages);
+/* What may still be charged; without a limit, what the machine has. */
+uint64_t tmpfs_pages_left(struct super_block *sb);
 /* More or fewer than charged, limit or no limit. */
 void tmpfs_recount(struct super_block *sb, int64_t pages);
 

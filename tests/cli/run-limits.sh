@@ -44,6 +44,7 @@ if command -v cc >/dev/null && cc -O0 -o shared shared.c; then
 fi
 # Files in memory count too.
 expect 137 '' "\(--memory\)" "$S" run --memory 64M --timeout 50 -- sh -c 'cat /dev/zero >big'
+expect 137 '' "\(--memory\)" "$S" run --memory 64M --timeout 50 -- fallocate -l 1G big
 
 expect 0 'refused' '' "$S" run --pids 5 --timeout 50 -- bash -c \
     'exec 2>/dev/null; (for i in 1 2 3 4 5 6 7 8; do sleep 5 & done; wait) || echo refused; kill $(jobs -p) 2>/dev/null; true'

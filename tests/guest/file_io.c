@@ -342,6 +342,25 @@ TEST(holes_and_allocation) {
     CHECK_OK(syncfs(fd));
 }
 
+/* More than the file system can ever hold is refused before any of it is taken. */
+TEST(allocation_without_end) {
+    int fd = open("/dev/shm", O_TMPFILE | O_RDWR, 0600);
+    struct stat st;
+
+    CHECK_OK(fd);
+    CHECK_EQ(pwrite(fd, "x", 1, 100000), 1);
+    CHECK_ERR(fallocate(fd, 0, 0, 1l << 44), ENOSPC);
+    CHECK_ERR(fallocate(fd, FALLOC_FL_KEEP_SIZE, 4096, 1l << 60), ENOSPC);
+    CHECK_ERR(fallocate(fd, 0, 1, INT64_MAX - 1), ENOSPC);
+    CHECK_OK(fallocate(fd, 0, 0, 40 << 20));
+    CHECK_OK(fstat(fd, &st));
+    CHECK_EQ(st.st_size, 40 << 20);
+    CHECK_OK(fallocate(fd, FALLOC_FL_KEEP_SIZE, 40 << 20, 20 << 20));
+    CHECK_OK(fstat(fd, &st));
+    CHECK_EQ(st.st_size, 40 << 20);
+    CHECK_EQ(st.st_blocks, 60 << 11);
+}
+
 /* Threads and processes that share a position take turns: no byte is read twice. */
 TEST(shared_position) {
     int fd = make("turns", "");
