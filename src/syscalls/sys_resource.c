@@ -34,10 +34,7 @@ static int change_limit(struct task *current, struct thread_group *group, int re
                         const struct rlimit64 *new, struct rlimit64 *old) {
     int result = rlimits_change(&group->rlimits, resource, new, old, may_raise(current));
 
-    if (result == 0 && new) {
-        thread_group_limits_changed(group, resource);
-    }
-    return result;
+    return result == 0 && new ? thread_group_limits_changed(group, resource) : result;
 }
 
 int64_t sys_setrlimit(struct task *current, int resource, struct user_address rlim) {

@@ -412,7 +412,10 @@ pid_t task_clone(struct task *current, const struct clone_params *params) {
         result = thread_group_watch_process(owner.task->thread_group);
     }
     if (result == 0 && !(flags & CLONE_THREAD)) {
-        thread_group_limits_changed(owner.task->thread_group, RLIMIT_FSIZE);
+        result = thread_group_limits_changed(owner.task->thread_group, RLIMIT_FSIZE);
+    }
+    if (result == 0 && !(flags & CLONE_THREAD)) {
+        result = thread_group_limits_changed(owner.task->thread_group, RLIMIT_CPU);
     }
     if (result == 0 && (flags & CLONE_CLEAR_SIGHAND)) {
         result = signal_exec(owner.task->thread_group);

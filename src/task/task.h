@@ -477,6 +477,8 @@ struct posix_timers *posix_timers_new(struct thread_group *group);
 void posix_timers_free(struct posix_timers *timers);
 /* execve(2): POSIX timers go, interval timers stay. */
 void posix_timers_exec(struct posix_timers *timers);
+/* RLIMIT_CPU has changed, or is a new group's. -errno: it cannot be watched. No lock held. */
+int MUST_CHECK posix_timers_limit_cpu(struct posix_timers *timers);
 /* The group ends: every timer is disarmed, no signal comes any more. No lock held. */
 void posix_timers_stop(struct posix_timers *timers);
 
@@ -593,8 +595,9 @@ static inline void task_count_io(struct task *current, bool write, int64_t resul
     atomic_store_explicit(calls, atomic_load_explicit(calls, memory_order_relaxed) + 1,
                           memory_order_relaxed);
 }
-/* After rlimits_change(), and for a new group: what guests do by themselves obeys the limit. */
-void thread_group_limits_changed(struct thread_group *group, int resource);
+/* After rlimits_change(), and for a new group: what guests do by themselves obeys the limit.
+ * -errno: it cannot. */
+int MUST_CHECK thread_group_limits_changed(struct thread_group *group, int resource);
 void thread_group_usage(struct thread_group *group, struct usage *usage); /* RUSAGE_SELF */
 /* Waits until nothing of what it or its waited-for children have used is missing. Not for long. */
 void thread_group_await_settled(struct thread_group *group);

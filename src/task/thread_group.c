@@ -451,11 +451,14 @@ void thread_group_publish_locked(struct thread_group *group) {
     }
 }
 
-void thread_group_limits_changed(struct thread_group *group, int resource) {
+int thread_group_limits_changed(struct thread_group *group, int resource) {
     struct task *task;
 
+    if (resource == RLIMIT_CPU) {
+        return posix_timers_limit_cpu(group->timers);
+    }
     if (resource != RLIMIT_FSIZE || rlimits_get(&group->rlimits, RLIMIT_FSIZE) == RLIM64_INFINITY) {
-        return;
+        return 0;
     }
     READ_GUARD(&group->kernel->pids_lock);
     list_for_each_entry (task, &group->tasks, group_link) {
@@ -465,6 +468,7 @@ void thread_group_limits_changed(struct thread_group *group, int resource) {
             donation_limit(task->files);
         }
     }
+    return 0;
 }
 
 /* prctl(2) PR_SET_PDEATHSIG. Public within task/: a thread's exit counts as its children's parent's

@@ -1,5 +1,6 @@
 /*
- * Interval timers (setitimer(2)) and POSIX timers (timer_create(2)) of one thread group.
+ * Interval timers (setitimer(2)), POSIX timers (timer_create(2)) and the limit of CPU time
+ * (RLIMIT_CPU) of one thread group.
  *
  * One engine for all. A timer has a deadline in the time of its source: CLOCK_MONOTONIC for the
  * wall clocks (an absolute time of CLOCK_REALTIME is converted when it is set; later changes of the
@@ -20,9 +21,13 @@
 
 #include "task/signal_internal.h"
 
-#define MSEC 1000000LL
+#define MSEC   1000000LL
+#define SECOND 1000000000LL
 /* So that deadlines can be added to without a look at overflow. */
 #define TIME_MAX (INT64_MAX / 4)
+/* Behind ITIMER_*: expires at RLIMIT_CPU, and each second after that. */
+#define ITIMER_LIMIT 3
+#define ITIMER_COUNT 4
 
 enum timer_source { SOURCE_WALL, SOURCE_GROUP_CPU, SOURCE_GROUP_USER, SOURCE_THREAD_CPU };
 
@@ -55,7 +60,8 @@ struct posix_timers {
     struct list_head list;      /* POSIX timers; guarded by lock */
     int next_id;                /* guarded by lock */
     size_t count;               /* guarded by lock */
-    struct posix_timer itimers[3];
+    _Atomic bool limited;       /* ITIMER_LIMIT was ever set */
+    struct posix_timer itimers[ITIMER_COUNT];
 };
 
 static _Atomic uint64_t next_number = 1;
@@ -79,6 +85,7 @@ struct posix_timers *posix_timers_new(struct thread_group *group) {
         [ITIMER_REAL] = {SIGALRM, SOURCE_WALL},
         [ITIMER_VIRTUAL] = {SIGVTALRM, SOURCE_GROUP_USER},
         [ITIMER_PROF] = {SIGPROF, SOURCE_GROUP_CPU},
+        [ITIMER_LIMIT] = {SIGXCPU, SOURCE_GROUP_CPU},
     };
     struct posix_timers *timers = calloc(1, sizeof(*timers));
 
@@ -220,11 +227,39 @@ static int64_t timer_forward_locked(struct posix_timer *timer, int64_t now) {
 
 /* ---- expiry ---- */
 
+static uint64_t nsec(uint64_t seconds) {
+    return MIN(seconds, (uint64_t)(TIME_MAX / SECOND)) * SECOND;
+}
+
+/* setrlimit(2): SIGKILL at the hard limit; SIGXCPU at the soft one, which then, as in Linux, is a
+ * second further on. No lock held. -errno: it is not watched any more. */
+static int cpu_limit_reached(struct posix_timers *timers, int64_t used) {
+    struct thread_group *group = timers->group;
+    struct rlimit64 limit = rlimits_both(&group->rlimits, RLIMIT_CPU);
+    bool over = limit.rlim_cur != RLIM64_INFINITY && (uint64_t)used >= nsec(limit.rlim_max);
+    struct signal_info info;
+    int result = 0;
+
+    signal_info_kernel(&info, over ? SIGKILL : SIGXCPU);
+    if (over) {
+        return signal_send_group(group, &info);
+    }
+    if (limit.rlim_cur != RLIM64_INFINITY && (uint64_t)used >= nsec(limit.rlim_cur)) {
+        result = signal_send_group(group, &info);
+        limit.rlim_cur = MIN(limit.rlim_cur + 1, limit.rlim_max);
+        if (result == 0) {
+            result = rlimits_change(&group->rlimits, RLIMIT_CPU, &limit, NULL, false);
+        }
+    }
+    return result ? result : posix_timers_limit_cpu(timers);
+}
+
 /* In the event thread. */
 static void timer_expired(void *arg, uint32_t events) {
     struct posix_timer *timer = arg;
     struct posix_timers *timers = timer->timers;
     struct signal_info info = {.signal = timer->signal};
+    bool limit = timer == &timers->itimers[ITIMER_LIMIT];
     int64_t now = source_now(timer), threads = source_threads(timer);
     uint64_t arming;
     int sent = 0, armed = 0;
@@ -244,6 +279,10 @@ static void timer_expired(void *arg, uint32_t events) {
     timer->armed = timer->interval != 0;
     lock_release(&timers->lock);
 
+    if (limit) {
+        armed = cpu_limit_reached(timers, now);
+        goto check;
+    }
     if (timer->id < 0) {
         info.code = SI_KERNEL;
     } else {
@@ -376,11 +415,24 @@ static int timer_set(struct posix_timer *timer, bool absolute, const struct time
     return timer_arm_locked(timer, now, threads);
 }
 
+int posix_timers_limit_cpu(struct posix_timers *timers) {
+    uint64_t seconds = rlimits_get(&timers->group->rlimits, RLIMIT_CPU);
+    struct timer_spec spec = {0};
+
+    if (seconds != RLIM64_INFINITY) {
+        spec.value = (int64_t)nsec(MAX(seconds, (uint64_t)1)); /* 0 is 1, says Linux */
+    } else if (!atomic_load(&timers->limited)) {
+        return 0;
+    }
+    atomic_store(&timers->limited, true);
+    return timer_set(&timers->itimers[ITIMER_LIMIT], true, &spec, NULL);
+}
+
 int itimer_get(struct thread_group *group, int which, struct timer_spec *spec) {
     struct posix_timer *timer;
     int64_t now;
 
-    if (which < 0 || which >= (int)ARRAY_SIZE(group->timers->itimers)) {
+    if (which < 0 || which > ITIMER_PROF) {
         return -EINVAL;
     }
     timer = &group->timers->itimers[which];
@@ -392,7 +444,7 @@ int itimer_get(struct thread_group *group, int which, struct timer_spec *spec) {
 
 int itimer_set(struct thread_group *group, int which, const struct timer_spec *spec,
                struct timer_spec *old) {
-    if (which < 0 || which >= (int)ARRAY_SIZE(group->timers->itimers)) {
+    if (which < 0 || which > ITIMER_PROF) {
         return -EINVAL;
     }
     return timer_set(&group->timers->itimers[which], false, spec, old);

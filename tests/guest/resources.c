@@ -111,6 +111,57 @@ static void burn(clock_t ms) {
         ;
 }
 
+static volatile sig_atomic_t times_over;
+
+static void over_limit(int signal) {
+    times_over++;
+    (void)signal;
+}
+
+static void use_cpu(void) {
+    for (volatile unsigned n = 0;; n++)
+        ;
+}
+
+/* RLIMIT_CPU: SIGXCPU at the soft limit and each second after it, SIGKILL at the hard one; a fork
+ * inherits the limit, and counts its own time. */
+TEST(cpu_time) {
+    struct rlimit limit = {1, 2}, now;
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        signal(SIGXCPU, over_limit);
+        REQUIRE_OK(setrlimit(RLIMIT_CPU, &limit));
+        while (times_over == 0)
+            ;
+        CHECK_OK(getrlimit(RLIMIT_CPU, &now));
+        CHECK_EQ(now.rlim_cur, 2);
+        CHECK_EQ(now.rlim_max, 2);
+        CHILD_EXIT();
+    }
+    CHECK_CHILD_OK(pid);
+    pid = fork();
+    if (pid == 0) {
+        REQUIRE_OK(setrlimit(RLIMIT_CPU, &limit));
+        pid = fork();
+        if (pid == 0)
+            use_cpu();
+        REQUIRE_EQ(waitpid(pid, &status, 0), pid);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU);
+        CHILD_EXIT();
+    }
+    CHECK_CHILD_OK(pid);
+    pid = fork();
+    if (pid == 0) {
+        signal(SIGXCPU, SIG_IGN);
+        limit.rlim_max = 1;
+        REQUIRE_OK(setrlimit(RLIMIT_CPU, &limit));
+        use_cpu();
+    }
+    REQUIRE_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
 TEST(time_used) {
     struct rusage before, after, thread;
     struct tms tms;
