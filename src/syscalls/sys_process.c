@@ -276,7 +276,7 @@ static int pidfd_to_pid(struct task *current, int fd, pid_t *pid, int *options) 
 int64_t sys_waitid(struct task *current, int idtype, pid_t id, struct user_address infop,
                    int options, struct user_address rusage) {
     struct wait_result waited = {0};
-    struct usage usage;
+    struct usage usage = {0};
     int given = options, result = 0;
 
     if ((options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | WAIT_KINDS)) ||
