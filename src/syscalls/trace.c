@@ -284,7 +284,7 @@ static void add_argument(struct trace_text *out, struct task *task,
         break;
     case ARG_PATH:
     case ARG_STR:
-        trace_add_string(out, task, value);
+        trace_add_path(out, task, value);
         break;
     case ARG_ARGV:
         add_argv(out, task, value);

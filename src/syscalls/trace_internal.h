@@ -10,6 +10,7 @@
 #include "syscalls/table_internal.h"
 
 #define TRACE_STRING_MAX 32 /* characters of a string, as strace -s */
+#define TRACE_PATH_MAX   1000
 #define TRACE_ARRAY_MAX  32 /* elements of an array */
 
 /* A text that is cut, never overrun. */
@@ -31,6 +32,8 @@ void trace_add_mode(struct trace_text *out, mode_t mode);         /* S_IFREG|064
 void trace_add_dev(struct trace_text *out, uint64_t dev);         /* makedev(0x8, 0x1) */
 /* NULL, the string at the address, or the address when it cannot be read. */
 void trace_add_string(struct trace_text *out, struct task *task, uint64_t address);
+/* The same for what names something, which is not cut. */
+void trace_add_path(struct trace_text *out, struct task *task, uint64_t address);
 void trace_add_bytes(struct trace_text *out, struct task *task, uint64_t address, uint64_t size);
 void trace_add_siginfo(struct trace_text *out, const siginfo_t *info);
 void trace_add_sockaddr(struct trace_text *out, const void *address, size_t size);

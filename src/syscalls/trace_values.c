@@ -100,6 +100,8 @@ static const char *const signal_names[] = {
 static void add_signal_short(struct trace_text *out, int signal) {
     if (signal > 0 && signal < (int)ARRAY_SIZE(signal_names)) {
         trace_add(out, "%s", signal_names[signal]);
+    } else if (signal == 32) {
+        trace_add(out, "RTMIN");
     } else {
         trace_add(out, "RT_%d", signal - 32);
     }
@@ -153,8 +155,8 @@ void trace_add_dev(struct trace_text *out, uint64_t dev) {
     trace_add(out, "makedev(%#x, %#x)", major(dev), minor(dev));
 }
 
-void trace_add_string(struct trace_text *out, struct task *task, uint64_t address) {
-    char bytes[TRACE_STRING_MAX + 1];
+static void add_string(struct trace_text *out, struct task *task, uint64_t address, size_t max) {
+    char bytes[TRACE_PATH_MAX + 1];
     ssize_t size;
 
     if (!address) {
@@ -162,16 +164,23 @@ void trace_add_string(struct trace_text *out, struct task *task, uint64_t addres
         return;
     }
     size = task->thread
-               ? copy_from_user_partial(task->thread, bytes, user_address(address), sizeof(bytes))
+               ? copy_from_user_partial(task->thread, bytes, user_address(address), max + 1)
                : -EFAULT;
     if (size <= 0) {
         trace_add_pointer(out, address);
     } else {
         size_t length = strnlen(bytes, (size_t)size);
 
-        trace_add_quoted(out, bytes, MIN(length, (size_t)TRACE_STRING_MAX),
-                         length > TRACE_STRING_MAX);
+        trace_add_quoted(out, bytes, MIN(length, max), length > max);
     }
+}
+
+void trace_add_string(struct trace_text *out, struct task *task, uint64_t address) {
+    add_string(out, task, address, TRACE_STRING_MAX);
+}
+
+void trace_add_path(struct trace_text *out, struct task *task, uint64_t address) {
+    add_string(out, task, address, TRACE_PATH_MAX);
 }
 
 void trace_add_bytes(struct trace_text *out, struct task *task, uint64_t address, uint64_t size) {

@@ -33,6 +33,7 @@ int main(void) {
     read(3, buffer, 4);
     close(3);
     syscall(SYS_open, "/no/such", O_WRONLY | O_CREAT | O_EXCL, 0640);
+    syscall(SYS_open, "/no/such/name/that/is/long/but/not/cut/as/data/is", O_RDONLY);
     syscall(SYS_newfstatat, AT_FDCWD, "/", &st, 0);
     nanosleep(&nap, NULL);
     sigaction(SIGUSR1, &action, NULL);
@@ -66,6 +67,7 @@ line 'openat\(AT_FDCWD, "/etc/passwd", O_RDONLY\|O_CLOEXEC\) = 3'
 line 'read\(3, "root", 4\) = 4'
 line 'close\(3\) = 0'
 line 'open\("/no/such", O_WRONLY\|O_CREAT\|O_EXCL, 0640\) = -1 ENOENT \(No such file or directory\)'
+line 'open\("/no/such/name/that/is/long/but/not/cut/as/data/is", O_RDONLY\) = -1 ENOENT \(No such file or directory\)'
 line 'newfstatat\(AT_FDCWD, "/", \{st_mode=S_IFDIR\|0[0-7]+, st_size=[0-9]+, ...\}, 0\) = 0'
 line '(clock_)?nanosleep\((CLOCK_REALTIME, 0, )?\{tv_sec=0, tv_nsec=1000\}, NULL\) = 0'
 line 'rt_sigaction\(SIGUSR1, \{sa_handler=0x[0-9a-f]+, sa_mask=\[\], sa_flags=SA_RESTORER\|SA_RESTART, sa_restorer=0x[0-9a-f]+\}, NULL, 8\) = 0'

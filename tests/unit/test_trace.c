@@ -70,6 +70,7 @@ static void signals(void **state) {
     siginfo_t info = {.si_signo = SIGCHLD, .si_code = CLD_KILLED};
 
     PRINTS("SIGCHLD", trace_add_signal(&text, SIGCHLD));
+    PRINTS("SIGRTMIN", trace_add_signal(&text, 32));
     PRINTS("SIGRT_2", trace_add_signal(&text, 34));
     PRINTS("99", trace_add_signal(&text, 99));
     PRINTS("[]", trace_add_sigset(&text, 0));
