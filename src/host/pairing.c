@@ -212,6 +212,7 @@ void pairing_pin_self(int core) {
 }
 
 void pairing_leave_core(void) {
+    pthread_once(&pairing.once, pairing_start);
     if (pairing.count > 1) {
         (void)sched_setaffinity(0, sizeof(pairing.all), &pairing.all);
     }
