@@ -164,9 +164,17 @@ struct inode_ops {
      * its end. *stat: the child's attributes at this moment.
      */
     bool (*confirm)(struct inode *dir, const char *path, struct inode *child, struct kstat *stat);
+    /*
+     * Beside confirm: what `path` leads to, as for confirm, when nobody knows it and it is neither
+     * a directory nor a symlink, without making an inode: *stat as getattr would tell it, *ino as
+     * inode->ino would be. 0, -ENOENT, or PEEK_UNKNOWN: it is to be looked up.
+     */
+    int (*peek)(struct inode *dir, const char *path, struct kstat *stat, ino_t *ino);
     /* The last reference is gone: free private. */
     void (*release)(struct inode *inode);
 };
+
+#define PEEK_UNKNOWN 1
 
 #define MAY_EXEC  1
 #define MAY_WRITE 2
@@ -401,9 +409,14 @@ struct walk {
 /* 0 with an owned path, or -errno. */
 int MUST_CHECK path_lookup(const struct walk *walk, const char *name, unsigned flags,
                            struct path *path);
-/* And its attributes, at the price of one where the walk learns them anyhow. */
-int MUST_CHECK path_lookup_stat(const struct walk *walk, const char *name, unsigned flags,
-                                struct path *path, struct kstat *stat);
+/* Its attributes, at the price of the walk where that learns them anyhow; *place (or NULL): where
+ * it is. */
+struct stat_place {
+    int mount_id;
+    bool mount_root;
+};
+int MUST_CHECK path_stat(const struct walk *walk, const char *name, unsigned flags,
+                         struct kstat *stat, struct stat_place *place);
 /* The directory and the last component, for calls that make or remove names. `last` holds
  * NAME_MAX+1 bytes; `trailing_slash` tells whether the name had one. A last component of "", "." or
  * ".." gives last_special. */

@@ -162,31 +162,44 @@ static struct inode *table_find_locked(struct hostfs_super *super, const struct 
     return NULL;
 }
 
+bool hostfs_is_known(struct super_block *sb, const struct statx *stat) {
+    struct inode *inode;
+
+    lock_acquire(&sb->lock);
+    inode = table_find_locked(hostfs_super(sb), stat);
+    lock_release(&sb->lock);
+    if (inode) {
+        inode_put(inode);
+    }
+    return inode;
+}
+
 /*
  * Inode numbers of this file system are the host's, with a small number for the device above them
  * where the tree crosses into another one: distinct for whoever shows one device (overlayfs).
  */
-static ino_t fold_ino(struct super_block *sb, dev_t dev, ino_t ino) {
+ino_t hostfs_ino(struct super_block *sb, const struct kstat *stat) {
     struct hostfs_super *super = hostfs_super(sb);
     size_t index = 0;
     LOCK_GUARD(&sb->lock);
 
-    while (index < super->device_count && super->devices[index] != dev) {
+    while (index < super->device_count && super->devices[index] != stat->dev) {
         index++;
     }
     if (index == super->device_count) {
         if (index < HOSTFS_DEVICES) {
-            super->devices[super->device_count++] = dev;
+            super->devices[super->device_count++] = stat->dev;
         } else {
             index = HOSTFS_DEVICES - 1; /* from here on they share one */
         }
     }
-    return ino ^ ((ino_t)index << HOSTFS_INO_BITS);
+    return stat->ino ^ ((ino_t)index << HOSTFS_INO_BITS);
 }
 
 static struct inode *hostfs_inode_new(struct super_block *sb, const struct statx *stat) {
     struct hostfs_super *super = hostfs_super(sb);
     struct hostfs_inode *node = calloc(1, sizeof(*node));
+    struct kstat kstat;
     const struct file_ops *file_ops = S_ISREG(stat->stx_mode)   ? &hostfs_file_ops
                                       : S_ISDIR(stat->stx_mode) ? &hostfs_directory_file_ops
                                                                 : NULL;
@@ -195,22 +208,22 @@ static struct inode *hostfs_inode_new(struct super_block *sb, const struct statx
     if (!node) {
         return ERR_PTR(-ENOMEM);
     }
-    inode = inode_new(
-        sb, fold_ino(sb, makedev(stat->stx_dev_major, stat->stx_dev_minor), stat->stx_ino),
-        stat->stx_mode, hostfs_ops(stat->stx_mode, super), file_ops, node);
+    hostfs_kstat(stat, &kstat);
+    inode = inode_new(sb, hostfs_ino(sb, &kstat), stat->stx_mode, hostfs_ops(stat->stx_mode, super),
+                      file_ops, node);
     if (IS_ERR(inode)) {
         free(node);
         return inode;
     }
-    inode->rdev = makedev(stat->stx_rdev_major, stat->stx_rdev_minor);
+    inode->rdev = kstat.rdev;
     node->inode = inode;
-    node->dev = makedev(stat->stx_dev_major, stat->stx_dev_minor);
-    node->ino = stat->stx_ino;
+    node->dev = kstat.dev;
+    node->ino = kstat.ino;
     node->btime = birth(stat);
     list_init(&node->lru_link);
     list_init(&node->open_files);
     if (hostfs_is_constant(sb)) {
-        hostfs_kstat(stat, &node->stat);
+        node->stat = kstat;
         node->stat_known = true;
     }
     return inode;

@@ -109,6 +109,22 @@ static bool hostfs_confirm(struct inode *dir, const char *path, struct inode *ch
     return true;
 }
 
+static int hostfs_peek(struct inode *dir, const char *path, struct kstat *kstat, ino_t *ino) {
+    struct host_handle *handle CLEANUP(host_handle_put) = hostfs_handle(dir);
+    struct statx stat;
+    int error = IS_ERR(handle) ? (int)PTR_ERR(handle) : host_statx_below(handle->fd, path, &stat);
+
+    if (error) {
+        return error == -ENOENT ? error : PEEK_UNKNOWN;
+    }
+    if (S_ISDIR(stat.stx_mode) || S_ISLNK(stat.stx_mode) || hostfs_is_known(dir->sb, &stat)) {
+        return PEEK_UNKNOWN;
+    }
+    hostfs_kstat(&stat, kstat);
+    *ino = hostfs_ino(dir->sb, kstat);
+    return 0;
+}
+
 #define TARGET_KEPT 255 /* longer ones are rare, and read again each time */
 
 /* Keeps a text that was read whole: a symlink has one for its life. */
@@ -495,7 +511,7 @@ static const struct inode_ops shared_directory_ops = {HOSTFS_DIRECTORY_OPS,
                                                       .revalidate = hostfs_revalidate};
 static const struct inode_ops confirming_directory_ops = {
     HOSTFS_DIRECTORY_OPS, .revalidate = hostfs_revalidate, .confirm = hostfs_confirm,
-    .opens_by_name = true};
+    .peek = hostfs_peek, .opens_by_name = true};
 static const struct inode_ops regular_ops = {HOSTFS_COMMON_OPS, .open = hostfs_open,
                                              .opens_by_name = true};
 static const struct inode_ops symlink_ops = {HOSTFS_COMMON_OPS, .readlink = hostfs_readlink};

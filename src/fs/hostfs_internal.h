@@ -91,6 +91,10 @@ int MUST_CHECK hostfs_pin(struct inode *inode);
 /* The inode of that file, which was found as `name` in `parent`; owned; ERR_PTR. */
 struct inode *hostfs_inode_find(struct super_block *sb, struct inode *parent, const char *name,
                                 const struct statx *stat);
+/* Is there an inode of that file? */
+bool hostfs_is_known(struct super_block *sb, const struct statx *stat);
+/* What inode->ino of that file is. */
+ino_t hostfs_ino(struct super_block *sb, const struct kstat *stat);
 /* After a rename: it has this name now. */
 int MUST_CHECK hostfs_moved(struct inode *inode, struct inode *parent, const char *name);
 /* Where it was last seen; false: nowhere. Both are owned by the caller. */

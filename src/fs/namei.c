@@ -25,7 +25,7 @@ int nameidata_init(struct nameidata *nd, const struct walk *walk, const char *na
     nd->last[0] = '\0';
     nd->names_length = 0;
     nd->confirmed = true;
-    nd->stat_known = false;
+    nd->stat_known = nd->peeks = nd->peeked = false;
     if (!*name && !(flags & LOOKUP_EMPTY)) {
         return -ENOENT;
     }
@@ -306,34 +306,38 @@ int walk_parent(struct nameidata *nd) {
     }
 }
 
-static int lookup_once(const struct walk *walk, const char *name, unsigned flags, struct path *path,
-                       struct kstat *stat) {
-    struct nameidata nd CLEANUP(nameidata) UNINITIALIZED;
-    int error = nameidata_init(&nd, walk, name, flags);
+/* nd->path is what the name means (or its directory, when nd->peeked). */
+static int walk_whole(struct nameidata *nd, const struct walk *walk, const char *name,
+                      unsigned flags, bool peeks) {
+    int error = nameidata_init(nd, walk, name, flags);
 
     if (error) {
         return error;
     }
     do {
-        error = walk_parent(&nd);
+        error = walk_parent(nd);
         if (!error) {
-            error = walk_last(&nd, flags & LOOKUP_FOLLOW);
+            nd->peeks = peeks && !(flags & LOOKUP_DIRECTORY) && !nd->trailing_slash;
+            error = walk_last(nd, flags & LOOKUP_FOLLOW);
+            nd->peeks = false;
         }
     } while (error == 1);
-    if (!error) {
-        error = walk_confirm(&nd);
+    if (error || nd->peeked) {
+        return error;
     }
-    if (!error && ((flags & LOOKUP_DIRECTORY) || nd.trailing_slash) &&
-        !S_ISDIR(nd.path.dentry->inode->type)) {
+    error = walk_confirm(nd);
+    if (!error && ((flags & LOOKUP_DIRECTORY) || nd->trailing_slash) &&
+        !S_ISDIR(nd->path.dentry->inode->type)) {
         error = -ENOTDIR;
     }
-    if (!error && stat) {
-        if (nd.stat_known) {
-            *stat = nd.stat;
-        } else {
-            error = inode_getattr(nd.path.dentry->inode, stat);
-        }
-    }
+    return error;
+}
+
+static int lookup_once(const struct walk *walk, const char *name, unsigned flags,
+                       struct path *path) {
+    struct nameidata nd CLEANUP(nameidata) UNINITIALIZED;
+    int error = walk_whole(&nd, walk, name, flags, false);
+
     if (!error) {
         *path = nd.path;
         memset(&nd.path, 0, sizeof(nd.path));
@@ -341,23 +345,44 @@ static int lookup_once(const struct walk *walk, const char *name, unsigned flags
     return error;
 }
 
-static int lookup_stat(const struct walk *walk, const char *name, unsigned flags, struct path *path,
-                       struct kstat *stat) {
-    int error = lookup_once(walk, name, flags, path, stat);
+int path_lookup(const struct walk *walk, const char *name, unsigned flags, struct path *path) {
+    int error = lookup_once(walk, name, flags, path);
 
     for (int i = 0; error == -ESTALE && i < STALE_TRIES; i++) {
-        error = lookup_once(walk, name, flags | LOOKUP_REVAL, path, stat);
+        error = lookup_once(walk, name, flags | LOOKUP_REVAL, path);
     }
     return error;
 }
 
-int path_lookup(const struct walk *walk, const char *name, unsigned flags, struct path *path) {
-    return lookup_stat(walk, name, flags, path, NULL);
+static int stat_once(const struct walk *walk, const char *name, unsigned flags, struct kstat *stat,
+                     struct stat_place *place) {
+    struct nameidata nd CLEANUP(nameidata) UNINITIALIZED;
+    int error = walk_whole(&nd, walk, name, flags, true);
+
+    if (error) {
+        return error;
+    }
+    if (place) {
+        const struct mount *mount = nd.path.mount;
+
+        place->mount_id = mount ? mount->id : 0;
+        place->mount_root = mount && !nd.peeked && nd.path.dentry == mount->root;
+    }
+    if (nd.stat_known || nd.peeked) {
+        *stat = nd.stat;
+        return 0;
+    }
+    return inode_getattr(nd.path.dentry->inode, stat);
 }
 
-int path_lookup_stat(const struct walk *walk, const char *name, unsigned flags, struct path *path,
-                     struct kstat *stat) {
-    return lookup_stat(walk, name, flags, path, stat);
+int path_stat(const struct walk *walk, const char *name, unsigned flags, struct kstat *stat,
+              struct stat_place *place) {
+    int error = stat_once(walk, name, flags, stat, place);
+
+    for (int i = 0; error == -ESTALE && i < STALE_TRIES; i++) {
+        error = stat_once(walk, name, flags | LOOKUP_REVAL, stat, place);
+    }
+    return error;
 }
 
 static int walk_to_parent_once(struct nameidata *nd, const struct walk *walk, const char *name,

@@ -251,7 +251,7 @@ static const struct inode_ops shared_directory_ops = {OVERLAY_DIRECTORY_OPS,
                                                       .revalidate = overlay_revalidate};
 static const struct inode_ops confirming_directory_ops = {
     OVERLAY_DIRECTORY_OPS, .revalidate = overlay_revalidate, .confirm = overlay_confirm,
-    .opens_by_name = true};
+    .peek = overlay_peek, .opens_by_name = true};
 static const struct inode_ops regular_ops = {OVERLAY_COMMON_OPS, .open = overlay_open,
                                              .opens_by_name = true};
 static const struct inode_ops symlink_ops = {OVERLAY_COMMON_OPS, .readlink = overlay_readlink};

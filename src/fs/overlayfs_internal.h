@@ -104,6 +104,7 @@ int overlay_lookup_stat(struct inode *dir, const char *name, struct inode **chil
                         struct kstat *stat);
 bool overlay_revalidate(struct inode *dir, const char *name, struct inode *child);
 bool overlay_confirm(struct inode *dir, const char *path, struct inode *child, struct kstat *stat);
+int overlay_peek(struct inode *dir, const char *path, struct kstat *stat, ino_t *ino);
 int overlay_create(struct inode *dir, const char *name, mode_t mode,
                    const struct credentials *creds, struct inode **child);
 int overlay_mkdir(struct inode *dir, const char *name, mode_t mode, const struct credentials *creds,

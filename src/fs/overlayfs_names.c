@@ -161,6 +161,27 @@ bool overlay_confirm(struct inode *dir, const char *path, struct inode *child, s
     return true;
 }
 
+/* A file that was copied up or lost a name is known to the lower file system: its overlay inode
+ * holds the lower one, and stays. */
+int overlay_peek(struct inode *dir, const char *path, struct kstat *stat, ino_t *ino) {
+    struct inode *lower_dir = overlay_node(dir)->lower, *upper_dir = overlay_upper(dir);
+    int error;
+
+    if (upper_dir && !strchr(path, '/')) {
+        struct inode *found CLEANUP(inode_put) = NULL;
+
+        if (overlay_upper_lookup(upper_dir, path, &found) || found) {
+            return PEEK_UNKNOWN;
+        }
+    }
+    error = lower_dir->ops->peek ? lower_dir->ops->peek(lower_dir, path, stat, ino) : PEEK_UNKNOWN;
+    if (!error) {
+        stat->dev = dir->sb->dev;
+        stat->ino = *ino;
+    }
+    return error;
+}
+
 /* Would the name be seen if the upper file system had nothing to say about it? 1, 0, -errno. */
 static int lower_has(struct inode *dir, const char *name) {
     struct inode *lower = overlay_node(dir)->lower;

@@ -145,6 +145,8 @@ struct nameidata {
     size_t names_length;
     bool confirmed;
     bool stat_known; /* stat: of path.dentry, when it was confirmed */
+    bool peeks;      /* of the last component the attributes are enough */
+    bool peeked;     /* stat: of `last`, and path is still the directory */
     struct kstat stat;
     char names[PATH_MAX];
     struct {
@@ -183,8 +185,9 @@ int MUST_CHECK walk_last(struct nameidata *nd, bool follow);
 #define STALE_TRIES 8
 
 #define WALK_UNKNOWN 2
-/* walk_last() by the dentry table where the file system can confirm many names at once: 0, 1,
- * -errno, or WALK_UNKNOWN with nd->path confirmed: the file system is to be asked for the name. */
+/* walk_last() by the dentry table where the file system can confirm many names at once: 0 (or
+ * nd->peeked), 1, -errno, or WALK_UNKNOWN with nd->path confirmed: the file system is to be asked
+ * for the name. */
 int MUST_CHECK walk_quick(struct nameidata *nd, bool follow);
 /* Is nd->path still what its name means? 0; -ESTALE: the walk is to be made again with
  * LOOKUP_REVAL. */

@@ -26,9 +26,9 @@ int MUST_CHECK at_begin(struct task *current, struct at *at, int dirfd, struct u
 /* The same, and the path it names; flags: LOOKUP_*. The path is owned. */
 int MUST_CHECK at_lookup(struct task *current, int dirfd, struct user_address path, unsigned flags,
                          struct path *found);
-/* And its attributes; flags: AT_*. */
+/* Its attributes, and where it is (or NULL); flags: AT_*. */
 int MUST_CHECK at_stat(struct task *current, int dirfd, struct user_address path, int flags,
-                       struct path *found, struct kstat *stat);
+                       struct kstat *stat, struct stat_place *place);
 /* LOOKUP_* for AT_SYMLINK_NOFOLLOW and AT_EMPTY_PATH. */
 static inline unsigned at_lookup_flags(int flags) {
     return (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |

@@ -60,12 +60,12 @@ int at_lookup(struct task *current, int dirfd, struct user_address path, unsigne
 }
 
 int at_stat(struct task *current, int dirfd, struct user_address path, int flags,
-            struct path *found, struct kstat *stat) {
+            struct kstat *stat, struct stat_place *place) {
     struct at at CLEANUP(at) = {0};
     unsigned lookup_flags = at_lookup_flags(flags);
     int error = at_begin_empty(current, &at, dirfd, path, lookup_flags);
 
-    return error ? error : path_lookup_stat(&at.walk, at.name, lookup_flags, found, stat);
+    return error ? error : path_stat(&at.walk, at.name, lookup_flags, stat, place);
 }
 
 struct file *fd_file(struct task *current, int fd, bool path_only) {

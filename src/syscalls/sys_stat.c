@@ -47,14 +47,13 @@ static int64_t stat_fd(struct task *current, int fd, struct user_address statbuf
 
 int64_t sys_newfstatat(struct task *current, int dirfd, struct user_address address,
                        struct user_address statbuf, int flags) {
-    struct path path CLEANUP(path_put) = {0};
     struct kstat stat;
     int error;
 
     if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE)) {
         return -EINVAL;
     }
-    error = at_stat(current, dirfd, address, flags, &path, &stat);
+    error = at_stat(current, dirfd, address, flags, &stat, NULL);
     return error ? error : put_stat(current, &stat, statbuf);
 }
 
@@ -76,7 +75,7 @@ static struct statx_timestamp statx_time(struct timespec time) {
 
 int64_t sys_statx(struct task *current, int dirfd, struct user_address address, int flags,
                   unsigned mask, struct user_address statxbuf) {
-    struct path path CLEANUP(path_put) = {0};
+    struct stat_place place = {0};
     struct statx statx;
     struct kstat stat;
     int error;
@@ -85,7 +84,7 @@ int64_t sys_statx(struct task *current, int dirfd, struct user_address address, 
         (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE))) {
         return -EINVAL;
     }
-    error = at_stat(current, dirfd, address, flags, &path, &stat);
+    error = at_stat(current, dirfd, address, flags, &stat, &place);
     if (error) {
         return error;
     }
@@ -110,13 +109,11 @@ int64_t sys_statx(struct task *current, int dirfd, struct user_address address, 
     statx.stx_rdev_major = major(stat.rdev);
     statx.stx_rdev_minor = minor(stat.rdev);
 #ifdef STATX_MNT_ID
-    if (path.mount) {
+    if (place.mount_id) {
         statx.stx_mask |= STATX_MNT_ID;
-        statx.stx_mnt_id = (uint64_t)path.mount->id;
+        statx.stx_mnt_id = (uint64_t)place.mount_id;
         statx.stx_attributes_mask |= STATX_ATTR_MOUNT_ROOT;
-        if (path.dentry == path.mount->root) {
-            statx.stx_attributes |= STATX_ATTR_MOUNT_ROOT;
-        }
+        statx.stx_attributes |= place.mount_root ? STATX_ATTR_MOUNT_ROOT : 0;
     }
 #endif
     return answer_user(current->thread, statx, statxbuf);
