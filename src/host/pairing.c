@@ -154,7 +154,7 @@ void pairing_woke(struct waiter *waiter) {
 
 void wait_thread_ends(void) {
     host_close_queued(false);
-    spread_stop(SPREAD_SLOW);
+    spread_end();
     set_seat(0);
 }
 

@@ -45,7 +45,7 @@ void pairing_woke(struct waiter *waiter);
 void pairing_wakes(struct waiter *waiter);
 
 /* spreading.c; all for the calling kernel thread and the task that it serves. */
-enum spread_end {
+enum spread_why {
     SPREAD_SLOW,    /* the guest, or the call, took longer than one should spin, or slept */
     SPREAD_CROWDED, /* another task of ours wants one of the two cores */
     SPREAD_TORN,    /* somebody else does: the spinning sides are pushed aside */
@@ -53,7 +53,8 @@ enum spread_end {
 /* Before the turn is given: decides whether it is time to spread, or to end it. */
 void spread_consider(int home);
 void spread_call(uint64_t gap); /* the guest ran so long, in cycles, before it called */
-void spread_stop(enum spread_end why);
+void spread_stop(enum spread_why why);
+void spread_end(void); /* the task has ended: nothing of it is remembered for the next one */
 /* One of the two sides had not run for a while. */
 void spread_hole(void);
 /* For how many cycles the guest's side may spin in its next wait; 0: not at all. */

@@ -39,10 +39,10 @@
 #define STAY_SHORT      256 /* calls: it was not worth it */
 #define LATE_COST       8   /* one call that slept after all weighs as many that did not */
 #define LATE_MAX        64
-#define RETRY_MIN_US    10000
+#define RETRY_MIN_US    1000
 #define RETRY_MAX_US    300000
 
-static _Thread_local struct {
+static _Thread_local struct spread {
     bool decided, on; /* it takes a core; it is there */
     int home, core;
     uint32_t pace;  /* calls in a row after short pauses */
@@ -50,10 +50,15 @@ static _Thread_local struct {
     uint32_t stay;  /* calls since it spread */
     uint32_t late;
     uint32_t holes;
-    uint64_t hole_at;                   /* cycles: the last one */
-    uint64_t credit;                    /* cycles that may be spun away */
-    uint64_t since, retry_at, retry_us; /* cycles, cycles, time */
+    uint64_t hole_at;            /* cycles: the last one */
+    uint64_t credit;             /* cycles that may be spun away */
+    uint64_t retry_at, retry_us; /* cycles, time */
 } spread = {.after = CALLS_MIN, .retry_us = RETRY_MIN_US};
+
+void spread_end(void) {
+    spread_stop(SPREAD_SLOW);
+    spread = (struct spread){.after = CALLS_MIN, .retry_us = RETRY_MIN_US};
+}
 
 static uint64_t us(uint64_t count) {
     return count * atomic_load_explicit(&pairing.cycles_per_us, memory_order_relaxed);
@@ -130,7 +135,6 @@ void spread_consider(int home) {
     spread.decided = true;
     spread.stay = spread.late = spread.holes = 0;
     spread.credit = us(CREDIT_FIRST_US);
-    spread.since = now;
 }
 
 uint32_t spread_guest_cycles(void) {
@@ -199,9 +203,7 @@ void spread_call(uint64_t gap) {
     spread.pace = gap < us(PAUSE_US) ? spread.pace + 1 : spread.pace / 2;
 }
 
-void spread_stop(enum spread_end why) {
-    uint64_t now;
-
+void spread_stop(enum spread_why why) {
     if (!spread.decided) {
         spread.pace /= 2;
         return;
@@ -212,12 +214,11 @@ void spread_stop(enum spread_end why) {
     release_core();
     spread.decided = spread.on = false;
     spread.pace = 0;
-    now = cycles();
-    if (now - spread.since > us(RETRY_MAX_US)) {
+    if (spread.stay >= STAY_SHORT) {
         spread.retry_us = RETRY_MIN_US;
     }
     if (why != SPREAD_SLOW) {
-        retry_later(now);
+        retry_later(cycles());
     } else if (spread.stay < STAY_SHORT) {
         spread.after = MIN(spread.after * 2, (uint32_t)CALLS_MAX);
     } else {
