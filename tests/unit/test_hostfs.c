@@ -439,6 +439,60 @@ static void test_exclusive(void **state) {
     host_finish(&t);
 }
 
+/*
+ * stat of a name that nobody has looked up makes no inode, and still tells what the guest has done
+ * to the file under another name: "a" and "b" are one file of the host, "c" and "e" another.
+ */
+static void test_stat_of_unknown(void **state) {
+    struct host_test t;
+    struct stat host;
+    struct kstat before, stat;
+    struct stat_place place;
+    struct file *file;
+
+    under_overlay = true;
+    host_start(&t, false);
+    under_overlay = false;
+    write_host(t.in, "d/a", "one");
+    write_host(t.in, "d/c", "other");
+    assert_int_equal(linkat(t.in, "d/a", t.in, "d/b", 0), 0);
+    assert_int_equal(linkat(t.in, "d/c", t.in, "d/e", 0), 0);
+    assert_int_equal(fstatat(t.in, "d/a", &host, 0), 0);
+
+    assert_int_equal(path_stat(&t.v.walk, "/d/b", 0, &before, &place), 0);
+    assert_int_equal(before.ino, host.st_ino);
+    assert_int_equal(before.nlink, 2);
+    assert_int_equal(before.size, 3);
+    assert_false(place.mount_root);
+    assert_int_equal(path_stat(&t.v.walk, "/d/b/", 0, &stat, NULL), -ENOTDIR);
+    assert_int_equal(path_stat(&t.v.walk, "/d/b/x", 0, &stat, NULL), -ENOTDIR);
+    assert_int_equal(path_stat(&t.v.walk, "/d/none", 0, &stat, NULL), -ENOENT);
+    assert_int_equal(path_stat(&t.v.walk, "/none/b", 0, &stat, NULL), -ENOENT);
+
+    assert_int_equal(vfs_open(&t.v.walk, "/d/a", O_WRONLY | O_APPEND, 0, 0, &file), 0);
+    assert_int_equal(file_write(file, "12345", 5), 5);
+    file_put(file);
+    dentry_set_limit(0);
+    dentry_set_limit(8192);
+    assert_int_equal(path_stat(&t.v.walk, "/d/b", 0, &stat, &place), 0);
+    assert_int_equal(stat.size, 8);
+    assert_int_equal(stat.ino, before.ino);
+    assert_int_equal(stat.dev, before.dev);
+    assert_int_equal(stat.nlink, 2);
+
+    assert_int_equal(vfs_unlink(&t.v.walk, "/d/c"), 0);
+    dentry_set_limit(0);
+    dentry_set_limit(8192);
+    assert_int_equal(path_stat(&t.v.walk, "/d/e", 0, &stat, NULL), 0);
+    assert_int_equal(stat.nlink, 1);
+    assert_int_equal(path_stat(&t.v.walk, "/d/c", 0, &stat, NULL), -ENOENT);
+    assert_int_equal(vfs_unlink(&t.v.walk, "/d/e"), 0);
+    assert_int_equal(path_stat(&t.v.walk, "/d/e", 0, &stat, NULL), -ENOENT);
+    write_host(t.in, "d/late", "x");
+    assert_int_equal(path_stat(&t.v.walk, "/d/late", 0, &stat, NULL), 0);
+    host_finish(&t);
+}
+
 /* ".." of a directory that was moved is the directory that it is in now. */
 static void test_parent_moved(void **state) {
     struct host_test t;
@@ -661,12 +715,13 @@ static void test_moved_out(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reading),       cmocka_unit_test(test_changing),
-        cmocka_unit_test(test_others_change), cmocka_unit_test(test_descriptors),
-        cmocka_unit_test(test_mirror),        cmocka_unit_test(test_mirror_overlay),
-        cmocka_unit_test(test_exclusive),     cmocka_unit_test(test_mirror_user),
-        cmocka_unit_test(test_parent_moved),  cmocka_unit_test(test_races),
-        cmocka_unit_test(test_moved_out),     cmocka_unit_test(test_guest_renames),
+        cmocka_unit_test(test_reading),         cmocka_unit_test(test_changing),
+        cmocka_unit_test(test_others_change),   cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_mirror),          cmocka_unit_test(test_mirror_overlay),
+        cmocka_unit_test(test_exclusive),       cmocka_unit_test(test_mirror_user),
+        cmocka_unit_test(test_stat_of_unknown), cmocka_unit_test(test_parent_moved),
+        cmocka_unit_test(test_races),           cmocka_unit_test(test_moved_out),
+        cmocka_unit_test(test_guest_renames),
     };
 
     if (cmocka_run_group_tests_name("plain", tests, NULL, NULL)) {
