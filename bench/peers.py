@@ -9,6 +9,7 @@ import subprocess
 
 PACKAGES = {"runsc": "runsc", "proot": "proot", "qemu-x86_64": "qemu-user", "bwrap": "bubblewrap", "crun": "crun"}
 NAMES = ["native", "starling", *PACKAGES]
+TOOLS = {"musl-gcc": "musl-tools"}  # what else the benchmark has use for
 SLOW = {"runsc", "proot", "qemu-x86_64"}  # whole programs and large rows run in the first round only
 
 
@@ -26,8 +27,8 @@ def kernel():
 
 
 def install(names):
-    """Debian's packages of the peers that are missing, where that may be done."""
-    missing = [p for n, p in PACKAGES.items() if n in names and not shutil.which(n)]
+    """Debian's packages of the peers and tools that are missing, where that may be done."""
+    missing = [p for n, p in (PACKAGES | TOOLS).items() if (n in names or n in TOOLS) and not shutil.which(n)]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for package in missing:  # one by one: a package that is not to be had does not keep the others away
