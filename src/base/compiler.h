@@ -70,6 +70,9 @@ static inline void *ERR_PTR(long error) {
 static inline long PTR_ERR(const void *ptr) {
     return (long)ptr;
 }
+static inline void *ERR_CAST(const void *ptr) {
+    return (void *)ptr;
+}
 static inline bool IS_ERR(const void *ptr) {
     return unlikely((uintptr_t)ptr >= (uintptr_t)-MAX_ERRNO);
 }

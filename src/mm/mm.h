@@ -96,6 +96,8 @@ void memory_change_end(struct memory_manager *mm);
  */
 int64_t MUST_CHECK memory_settle(struct memory_manager *mm, struct host_thread *thread,
                                  int outcome);
+/* `size` bytes of shared anonymous memory; ERR_PTR. */
+struct memory_object *shared_memory_new(uint64_t size);
 /* What all shared anonymous memory holds, in bytes, by the host's account: for --memory. */
 uint64_t shared_memory_used(void);
 /* Off: every call returns what it will be (--strace). On at start. */
@@ -117,6 +119,12 @@ int64_t MUST_CHECK memory_map(struct memory_manager *mm, struct host_thread *thr
                               enum mapping_kind kind);
 int MUST_CHECK memory_unmap(struct memory_manager *mm, struct host_thread *thread, uint64_t address,
                             uint64_t size);
+/* shmdt(2): the rows that are left of an object that was mapped from its start at `address`, and of
+ * which size_of() knows a size; that object, owned. -EINVAL: there is none. */
+int MUST_CHECK memory_detach(struct memory_manager *mm, struct host_thread *thread,
+                             uint64_t address,
+                             uint64_t (*size_of)(const struct memory_object *object),
+                             struct memory_object **detached);
 int MUST_CHECK memory_protect(struct memory_manager *mm, struct host_thread *thread,
                               uint64_t address, uint64_t size, int prot);
 int64_t MUST_CHECK memory_remap(struct memory_manager *mm, struct host_thread *thread,

@@ -163,8 +163,6 @@ static inline bool memory_reserved(const struct memory_manager *mm, uint64_t sta
     return start < mm->reserved_end && end > mm->reserved_start;
 }
 
-/* shared_memory.c: `size` bytes of shared anonymous memory, ERR_PTR. */
-struct memory_object *shared_memory_new(uint64_t size);
 /* totals with the lock or the token held */
 void memory_totals_locked(const struct memory_manager *mm, struct memory_totals *totals);
 /* memory_map.c: -ENOMEM when `size` more bytes of this nature (less `freed`) are beyond limits. */

@@ -21,7 +21,7 @@
     (MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE |          \
      MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_FIXED_NOREPLACE)
 
-static void current_limits(struct task *current, struct memory_limits *limits) {
+void current_memory_limits(struct task *current, struct memory_limits *limits) {
     struct rlimits *rlimits = &current->thread_group->rlimits;
 
     limits->address_space = rlimits_get(rlimits, RLIMIT_AS);
@@ -101,7 +101,7 @@ int64_t sys_mmap(struct task *current, uint64_t addr, size_t length, int prot, i
             return PTR_ERR(STEAL(object));
         }
     }
-    current_limits(current, &limits);
+    current_memory_limits(current, &limits);
     return memory_map(current->mm, current->thread, &limits, addr, length, prot, taken, object,
                       (uint64_t)offset, MAPPING_NORMAL);
 }
@@ -118,7 +118,7 @@ int64_t sys_mremap(struct task *current, uint64_t old_address, size_t old_size, 
                    int flags, uint64_t new_address) {
     struct memory_limits limits;
 
-    current_limits(current, &limits);
+    current_memory_limits(current, &limits);
     return memory_remap(current->mm, current->thread, &limits, old_address, old_size, new_size,
                         flags, new_address);
 }
@@ -130,7 +130,7 @@ int64_t sys_madvise(struct task *current, uint64_t addr, size_t length, int advi
 int64_t sys_brk(struct task *current, uint64_t addr) {
     struct memory_limits limits;
 
-    current_limits(current, &limits);
+    current_memory_limits(current, &limits);
     return memory_brk(current->mm, current->thread, &limits, addr);
 }
 
@@ -145,35 +145,35 @@ int64_t sys_mincore(struct task *current, uint64_t addr, size_t length, struct u
 int64_t sys_mlock(struct task *current, uint64_t addr, size_t len) {
     struct memory_limits limits;
 
-    current_limits(current, &limits);
+    current_memory_limits(current, &limits);
     return memory_lock(current->mm, current->thread, &limits, addr, len, 0, true);
 }
 
 int64_t sys_mlock2(struct task *current, uint64_t addr, size_t len, int flags) {
     struct memory_limits limits;
 
-    current_limits(current, &limits);
+    current_memory_limits(current, &limits);
     return memory_lock(current->mm, current->thread, &limits, addr, len, flags, true);
 }
 
 int64_t sys_munlock(struct task *current, uint64_t addr, size_t len) {
     struct memory_limits limits;
 
-    current_limits(current, &limits);
+    current_memory_limits(current, &limits);
     return memory_lock(current->mm, current->thread, &limits, addr, len, 0, false);
 }
 
 int64_t sys_mlockall(struct task *current, int flags) {
     struct memory_limits limits;
 
-    current_limits(current, &limits);
+    current_memory_limits(current, &limits);
     return memory_lock_all(current->mm, current->thread, &limits, flags, true);
 }
 
 int64_t sys_munlockall(struct task *current) {
     struct memory_limits limits;
 
-    current_limits(current, &limits);
+    current_memory_limits(current, &limits);
     return memory_lock_all(current->mm, current->thread, &limits, 0, false);
 }
 

@@ -49,6 +49,8 @@ void trace_exited(struct task *current, int wait_status);
 /* The start of a walk for an *at call: AT_FDCWD gives NULL start. The file (when not AT_FDCWD) is
  * kept in *holder. */
 int MUST_CHECK walk_at(struct task *current, int dirfd, struct walk *walk, struct file **holder);
+/* The limits of the task's process that its memory calls obey. */
+void current_memory_limits(struct task *current, struct memory_limits *limits);
 /* A flag outside `known` was given: logs once by name and returns -error. */
 int unsupported_flags(const char *call, uint64_t flags, uint64_t known, int error);
 

@@ -296,6 +296,15 @@ void task_begin(struct task *current) {
     }
 }
 
+/* clone(2) CLONE_SYSVSEM: what both do is taken back when the last of them ends. */
+static int share_sem_undo(struct task *current, struct task *child) {
+    if (!current->sem_undo) {
+        current->sem_undo = sem_undo_list_new(current->thread_group->kernel->ipc);
+    }
+    child->sem_undo = current->sem_undo ? sem_undo_list_get(current->sem_undo) : NULL;
+    return child->sem_undo ? 0 : -ENOMEM;
+}
+
 static int unshare_files(struct task *current) {
     struct fd_table *old = current->files, *copy;
 
@@ -351,6 +360,9 @@ int task_unshare(struct task *current, uint64_t flags) {
     }
     if (result == 0 && (flags & (CLONE_FS | CLONE_NEWNS))) {
         result = unshare_fs(current, flags);
+    }
+    if (result == 0 && (flags & CLONE_SYSVSEM) && current->sem_undo) {
+        sem_undo_list_put(STEAL(current->sem_undo), group->leader);
     }
     return result;
 }
@@ -419,6 +431,9 @@ pid_t task_clone(struct task *current, const struct clone_params *params) {
     }
     if (result == 0 && (flags & CLONE_CLEAR_SIGHAND)) {
         result = signal_exec(owner.task->thread_group);
+    }
+    if (result == 0 && (flags & CLONE_SYSVSEM)) {
+        result = share_sem_undo(current, owner.task);
     }
     if (result == 0 && params->prepare) {
         result = params->prepare(current, owner.task, params->prepare_arg);

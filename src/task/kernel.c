@@ -17,10 +17,14 @@ struct kernel *kernel_new(struct host_job *job, const char *name) {
     }
     kernel->pids = pid_table_new();
     kernel->rest = rest_new();
-    if (!kernel->pids || !kernel->rest) {
+    kernel->ipc = ipc_namespace_new();
+    if (!kernel->pids || !kernel->rest || !kernel->ipc) {
         pid_table_free(kernel->pids);
         if (kernel->rest) {
             rest_free(kernel->rest);
+        }
+        if (kernel->ipc) {
+            ipc_namespace_free(kernel->ipc);
         }
         free(kernel);
         return ERR_PTR(-ENOMEM);
@@ -47,6 +51,7 @@ void kernel_put(struct kernel *kernel) {
         return;
     }
     wait_queue_destroy(&kernel->idle);
+    ipc_namespace_free(kernel->ipc);
     rest_free(kernel->rest);
     pid_table_free(kernel->pids);
     rwlock_destroy(&kernel->pids_lock);

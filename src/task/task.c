@@ -344,6 +344,9 @@ void task_drop_running(struct task *task) {
     fs = STEAL(task->fs);
     task->waiter = NULL;
     lock_release(&task->lock);
+    if (task->sem_undo) {
+        sem_undo_list_put(STEAL(task->sem_undo), task->thread_group->leader);
+    }
     /* Without the lock: closing files may do anything. */
     if (files) {
         fd_table_put(files);

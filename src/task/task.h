@@ -29,6 +29,7 @@
 #include "base/base.h"
 #include "fs/fs.h"
 #include "host/host.h"
+#include "ipc/ipc.h"
 #include "mm/mm.h"
 #include "uapi/uapi.h"
 
@@ -84,6 +85,7 @@ struct kernel {
     bool init_can_be_continued; /* the launcher is a job of a shell: no orphaned process group */
     _Atomic int init_status;    /* wait status of the first process, once it has exited */
     struct rest *rest;          /* rest.c */
+    struct ipc_namespace *ipc;  /* owned; immutable */
 };
 /* ERR_PTR. Takes a reference of job. */
 struct kernel *kernel_new(struct host_job *job, const char *name);
@@ -258,6 +260,8 @@ struct task {
             struct file *file;
         } files[TASK_CALL_FILES];
     } call;
+
+    struct sem_undo_list *sem_undo; /* owned; NULL: nothing to take back at its end */
 
     /* guarded by thread_group->signal_lock */
     kernel_sigset signal_mask;      /* of a task without a host thread; else see mask_locked() */
