@@ -66,6 +66,10 @@ int shm_usage(const struct ipc_caller *caller, struct shm_info *info);
 
 /* ---- sem.c: semget(2), semop(2), semctl(2) ---- */
 
+/* In all sets together. Linux has room for a thousand times as many; each costs the kernel process
+ * eight bytes. */
+#define SEM_TOTAL_MAX 1024000
+
 /* What a process's end takes back (SEM_UNDO); shared by CLONE_SYSVSEM. */
 struct sem_undo_list;
 struct sem_undo_list *sem_undo_list_new(struct ipc_namespace *ns); /* NULL: no memory */

@@ -9,9 +9,6 @@
  */
 #include "ipc/ipc_internal.h"
 
-/* Linux has room for a thousand million; each costs the kernel process eight bytes. */
-#define SEM_TOTAL_MAX 1024000
-
 struct sem {
     int value;
     pid_t pid; /* who operated on it last */

@@ -140,7 +140,8 @@ static const struct pseudo_entry kernel_entries[] = {
     VALUE("randomize_va_space", "2"),
     VALUE("sched_rt_period_us", "1000000"),
     VALUE("sched_rt_runtime_us", "950000"),
-    VALUE("sem", "32000\t1024000000\t500\t32000"),
+    VALUE("sem", STRINGIFY(SEMMSL) "\t" STRINGIFY(SEM_TOTAL_MAX) "\t" STRINGIFY(
+                     SEMOPM) "\t" STRINGIFY(SEMMNI)),
     VALUE("shmall", "18446744073692774399"),
     VALUE("shmmax", "18446744073692774399"),
     VALUE("shmmni", "4096"),

@@ -93,6 +93,7 @@ static const struct pseudo_entry root_entries[] = {
     PSEUDO_FILE("stat", 0444, .show = proc_system_stat_show),
     PSEUDO_FILE("swaps", 0444, .text = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
     PSEUDO_DIR("sys", 0555, .children = proc_sys_entries),
+    PSEUDO_DIR("sysvipc", 0555, .children = proc_sysvipc_entries),
     PSEUDO_LINK("thread-self", .readlink = thread_self_readlink),
     PSEUDO_DIR("tty", 0555, .children = tty_entries),
     PSEUDO_FILE("uptime", 0444, .show = proc_uptime_show),

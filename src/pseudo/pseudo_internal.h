@@ -103,6 +103,7 @@ int MUST_CHECK pseudo_parse_number(const char *data, long long *number);
 /* ---- the tables ---- */
 
 extern const struct pseudo_entry proc_sys_entries[];            /* proc_sys.c */
+extern const struct pseudo_entry proc_sysvipc_entries[];        /* proc_sysvipc.c */
 extern const struct pseudo_entry proc_net_entries[];            /* proc_net.c */
 extern const struct pseudo_list proc_pid_list;                  /* proc_pid.c: /proc/PID */
 extern const struct pseudo_list proc_fd_list, proc_fdinfo_list; /* proc_fd.c */

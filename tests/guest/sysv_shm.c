@@ -172,6 +172,21 @@ TEST(maps_show_it) {
     CHECK_OK(shmctl(id, IPC_RMID, NULL));
 }
 
+TEST(proc_shows_it) {
+    char line[512];
+    bool found = false;
+    int id = make(5000), other;
+    FILE *file = fopen("/proc/sysvipc/shm", "r");
+    unsigned mode, size;
+    REQUIRE(file && shmat(id, NULL, 0) != (void *)-1);
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "%*d %d %o %u %*d %*d", &other, &mode, &size) == 3 && other == id)
+            found = mode == 0600 && size == 5000;
+    fclose(file);
+    CHECK(found);
+    CHECK_OK(shmctl(id, IPC_RMID, NULL));
+}
+
 TEST(permissions) {
     if (geteuid() != 0)
         SKIP("only root can become another");
