@@ -183,13 +183,16 @@ static void races(void) {
             sched_yield();
         }
         MUST(shmctl(shm_id, IPC_RMID, NULL) == 0);
-        MUST((shm_id = shmget(IPC_PRIVATE, 3 * 4096, 0600)) >= 0);
+        shm_id = shmget(IPC_PRIVATE, 3 * 4096, 0600);
+        MUST(shm_id >= 0);
         MUST(semctl(sem_id, 0, IPC_RMID) == 0);
-        MUST((sem_id = semget(IPC_PRIVATE, 3, 0600)) >= 0);
+        sem_id = semget(IPC_PRIVATE, 3, 0600);
+        MUST(sem_id >= 0);
         kill(child, SIGKILL);
         MUST(waitpid(child, NULL, 0) == child);
         MUST(msgctl(msg_id, IPC_RMID, NULL) == 0);
-        MUST((msg_id = msgget(IPC_PRIVATE, 0600)) >= 0);
+        msg_id = msgget(IPC_PRIVATE, 0600);
+        MUST(msg_id >= 0);
     }
     atomic_store(&done, true);
     for (int i = 0; i < THREADS; i++) {
