@@ -1,13 +1,14 @@
 /*
- * Resources: limits, usage, priorities and scheduling (getrlimit(2), getrusage(2), times(2),
- * getpriority(2), sched(7)). Policies, priorities and affinity are remembered, inherited and
- * reported; the host's scheduler goes its own way with the guest's threads.
+ * Resources: limits, usage and scheduling (getrlimit(2), getrusage(2), times(2), sched(7)).
+ * Policies, priorities and affinity are remembered, inherited and reported; the host's scheduler
+ * goes its own way with the guest's threads.
  */
 #include "syscalls/syscalls.h"
 
 #include <sched.h>
 #include <sys/times.h>
 
+#include "syscalls/sys_priority.h"
 #include "syscalls/sys_usage.h"
 
 #ifndef SCHED_DEADLINE
@@ -136,99 +137,6 @@ int64_t sys_times(struct task *current, struct user_address buf) {
     return host_clock_boottime() / NS_PER_TICK;
 }
 
-/* ---- nice ---- */
-
-#define NICE_MIN (-20)
-#define NICE_MAX 19
-
-static int nice_of(struct task *task) {
-    LOCK_GUARD(&task->lock);
-
-    return task->nice;
-}
-
-/* Calls fn for each task that getpriority(2) means. -ESRCH when there is none. */
-static int64_t for_each_priority(struct task *current, int which, int who,
-                                 int64_t (*fn)(struct task *current, struct task *task,
-                                               int64_t so_far, int value),
-                                 int value) {
-    struct task **tasks;
-    int64_t result = -ESRCH;
-    uid_t uid = current->creds->uid;
-
-    if (which < PRIO_PROCESS || which > PRIO_USER) {
-        return -EINVAL;
-    }
-    if (which == PRIO_PROCESS) {
-        struct task *task CLEANUP(task_put) =
-            who ? kernel_get_task(current->thread_group->kernel, who) : task_get(current);
-
-        return task ? fn(current, task, -ESRCH, value) : -ESRCH;
-    }
-    if (which == PRIO_PGRP && who == 0) {
-        who = task_get_pgrp(current);
-    }
-    if (which == PRIO_USER && who != 0) {
-        uid = (uid_t)who;
-    }
-    tasks = kernel_tasks(current->thread_group->kernel, false);
-    if (!tasks) {
-        return -ENOMEM;
-    }
-    for (size_t i = 0; tasks[i]; i++) {
-        struct credentials *creds = task_creds(tasks[i]);
-
-        if (which == PRIO_PGRP ? task_get_pgrp(tasks[i]) == who : creds->uid == uid) {
-            result = fn(current, tasks[i], result, value);
-        }
-        credentials_put(creds);
-        task_put(tasks[i]);
-    }
-    free(tasks);
-    return result;
-}
-
-static int64_t highest(struct task *current, struct task *task, int64_t so_far, int value) {
-    return MAX(so_far, 20 - nice_of(task));
-}
-
-int64_t sys_getpriority(struct task *current, int which, int who) {
-    return for_each_priority(current, which, who, highest, 0);
-}
-
-/* May the caller change how `task` is scheduled? setpriority(2), sched_setscheduler(2) */
-static bool may_schedule(struct task *current, struct task *task) {
-    const struct credentials *creds = current->creds;
-    struct credentials *other CLEANUP(credentials_put) = task_creds(task);
-
-    return creds->euid == other->uid || creds->euid == other->euid ||
-           credentials_capable(creds, CAP_SYS_NICE);
-}
-
-/* RLIMIT_NICE, getrlimit(2): the ceiling is 20 - limit. */
-static bool may_nice(struct task *current, struct task *task, int nice) {
-    return nice >= nice_of(task) || credentials_capable(current->creds, CAP_SYS_NICE) ||
-           (uint64_t)(20 - nice) <= rlimits_get(&task->thread_group->rlimits, RLIMIT_NICE);
-}
-
-static int64_t set_nice(struct task *current, struct task *task, int64_t so_far, int nice) {
-    if (!may_schedule(current, task)) {
-        return -EPERM;
-    }
-    if (!may_nice(current, task, nice)) {
-        return -EACCES;
-    }
-    lock_acquire(&task->lock);
-    task->nice = nice;
-    lock_release(&task->lock);
-    return so_far == -ESRCH ? 0 : so_far;
-}
-
-int64_t sys_setpriority(struct task *current, int which, int who, int prio) {
-    prio = prio < NICE_MIN ? NICE_MIN : prio > NICE_MAX ? NICE_MAX : prio;
-    return for_each_priority(current, which, who, set_nice, prio);
-}
-
 /* ---- scheduling ---- */
 
 int64_t sys_sched_yield(struct task *current) {
@@ -274,13 +182,13 @@ static int set_scheduler(struct task *current, pid_t pid, int policy, int priori
     if (is_realtime(policy) ? priority < 1 || priority > 99 : priority != 0) {
         return -EINVAL;
     }
-    if (!may_schedule(current, task)) {
+    if (!priority_may_change(current, task)) {
         return -EPERM;
     }
     if (!credentials_capable(current->creds, CAP_SYS_NICE) &&
         ((is_realtime(policy) &&
           (uint64_t)priority > rlimits_get(&task->thread_group->rlimits, RLIMIT_RTPRIO)) ||
-         (with_nice && !may_nice(current, task, nice)))) {
+         (with_nice && !priority_may_nice(current, task, nice)))) {
         return -EPERM;
     }
     LOCK_GUARD(&task->lock);
@@ -439,7 +347,9 @@ int64_t sys_sched_setattr(struct task *current, pid_t pid, struct user_address a
     if (in.flags) {
         return unsupported_flags("sched_setattr", in.flags, 0, EINVAL);
     }
-    in.nice = in.nice < NICE_MIN ? NICE_MIN : in.nice > NICE_MAX ? NICE_MAX : in.nice;
+    in.nice = in.nice < PRIORITY_NICE_MIN   ? PRIORITY_NICE_MIN
+              : in.nice > PRIORITY_NICE_MAX ? PRIORITY_NICE_MAX
+                                            : in.nice;
     return set_scheduler(current, pid, (int)in.policy, (int)MIN(in.priority, 100u), in.nice,
                          !is_realtime((int)in.policy));
 }
@@ -487,7 +397,7 @@ int64_t sys_sched_setaffinity(struct task *current, pid_t pid, size_t cpusetsize
     if (!task) {
         return -ESRCH;
     }
-    if (!may_schedule(current, task)) {
+    if (!priority_may_change(current, task)) {
         return -EPERM;
     }
     for (size_t i = 0; i < words; i++) {

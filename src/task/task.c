@@ -59,6 +59,7 @@ static void inherit(struct task *task, struct task *creator) {
 
         task->no_new_privs = creator->no_new_privs;
         task->nice = creator->nice;
+        task->io_priority = creator->io_priority;
         task->sched_policy = creator->sched_policy;
         task->sched_priority = creator->sched_priority;
         memcpy(task->cpu_mask, creator->cpu_mask, sizeof(task->cpu_mask));

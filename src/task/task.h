@@ -286,6 +286,7 @@ struct task {
     bool in_table; /* guarded by kernel->pids_lock */
     bool finished; /* guarded by kernel->pids_lock: exit.c has dealt with it */
     int nice, sched_policy, sched_priority; /* guarded by lock */
+    int io_priority;                        /* ioprio_set(2); guarded by lock */
     uint64_t cpu_mask[16];                  /* sched_setaffinity(2): guarded by lock; 0: all */
 };
 

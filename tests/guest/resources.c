@@ -5,6 +5,7 @@
 #include "guest_test.h"
 
 #include <fcntl.h>
+#include <linux/ioprio.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/personality.h>
@@ -204,6 +205,43 @@ TEST(nice_values) {
             CHILD_EXIT();
         }
         CHECK_CHILD_OK(child);
+        CHILD_EXIT();
+    }
+    CHECK_CHILD_OK(pid);
+}
+
+static long io_get(int which, int who) {
+    return syscall(SYS_ioprio_get, which, who);
+}
+static long io_set(int which, int who, int priority) {
+    return syscall(SYS_ioprio_set, which, who, priority);
+}
+
+TEST(io_priorities) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        int be = IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT,
+            idle = IOPRIO_CLASS_IDLE << IOPRIO_CLASS_SHIFT;
+        setsid();
+        CHECK_OK(setpriority(PRIO_PROCESS, 0, 19));
+        CHECK_EQ(io_get(IOPRIO_WHO_PROCESS, 0), 0);
+        CHECK_EQ(io_get(IOPRIO_WHO_PGRP, 0), be | 7); /* that of its niceness */
+        CHECK_OK(io_set(IOPRIO_WHO_PROCESS, 0, be | 5));
+        CHECK_EQ(io_get(IOPRIO_WHO_PROCESS, getpid()), be | 5);
+        CHECK_ERR(io_set(IOPRIO_WHO_PROCESS, 0, 1), EINVAL);
+        CHECK_ERR(io_set(IOPRIO_WHO_PROCESS, 0, 4 << IOPRIO_CLASS_SHIFT), EINVAL);
+        CHECK_ERR(io_set(0, 0, be), EINVAL);
+        CHECK_ERR(io_get(IOPRIO_WHO_PROCESS, 1 << 30), ESRCH);
+        pid_t child = fork();
+        if (child == 0) {
+            CHECK_EQ(io_get(IOPRIO_WHO_PROCESS, 0), be | 5);
+            CHECK_OK(io_set(IOPRIO_WHO_PROCESS, 0, idle));
+            CHECK_EQ(io_get(IOPRIO_WHO_PGRP, 0), be | 5);
+            CHECK_EQ(io_get(IOPRIO_WHO_PROCESS, 0), idle);
+            CHILD_EXIT();
+        }
+        CHECK_CHILD_OK(child);
+        CHECK_OK(io_set(IOPRIO_WHO_PROCESS, 0, 0));
         CHILD_EXIT();
     }
     CHECK_CHILD_OK(pid);
