@@ -51,8 +51,8 @@ struct epoll_item {
     struct epoll *nested;                  /* immutable: of a file that is an instance itself */
     bool registering;                      /* guarded by topology: the adder deals with entries */
     /* guarded by epoll->wait.lock */
-    struct file *file; /* weak; NULL: taken off */
-    struct epoll_event event;
+    struct file *file;        /* weak; NULL: taken off */
+    struct epoll_event event; /* .events but EPOLL_PRIVATE is 0 after a one-shot event */
     struct list_head ready_link;
     bool queued, busy, again;
     /* changed only while registering */
@@ -99,8 +99,8 @@ static void item_wake(struct wait_entry *entry, uint32_t events) {
     struct epoll *epoll = item->epoll;
 
     lock_acquire(&epoll->wait.lock);
-    bool wanted = item->file && (item->event.events & ~EPOLL_PRIVATE) &&
-                  (!events || (events & (item->event.events | EPOLLERR | EPOLLHUP)));
+    uint32_t wishes = item->event.events & ~EPOLL_PRIVATE;
+    bool wanted = item->file && wishes && (!events || (events & wishes));
 
     if (wanted) {
         item_queue_locked(item);
@@ -238,7 +238,7 @@ static int item_report(struct epoll *epoll, struct epoll_event *event, struct li
     bool woken = item->again;
 
     item->busy = item->again = false;
-    mask &= wanted & ~EPOLL_PRIVATE ? (wanted & ~EPOLL_PRIVATE) | EPOLLERR | EPOLLHUP : 0;
+    mask &= wanted & ~EPOLL_PRIVATE;
     if (!item->file) {
         mask = 0;
     } else if (!mask) {
@@ -470,9 +470,7 @@ static void item_check(struct epoll *epoll, struct epoll_item *item, uint32_t ma
     bool ready;
 
     lock_acquire(&epoll->wait.lock);
-    uint32_t wanted = item->event.events & ~EPOLL_PRIVATE;
-
-    ready = item->file && wanted && (mask & (wanted | EPOLLERR | EPOLLHUP));
+    ready = item->file && (mask & item->event.events & ~EPOLL_PRIVATE);
     if (ready) {
         item_queue_locked(item);
         wait_queue_wake_one_locked(&epoll->wait, EPOLLIN);
@@ -576,6 +574,7 @@ int epoll_control(struct file *epoll_file, int operation, struct file *target, i
                                                (wanted.events & ~EPOLL_EXCLUSIVE_OK))) {
             return -EINVAL;
         }
+        wanted.events |= EPOLLERR | EPOLLHUP; /* epoll_ctl(2): told to everybody */
     }
     switch (operation) {
     case EPOLL_CTL_ADD:

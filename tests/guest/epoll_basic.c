@@ -118,6 +118,28 @@ TEST(one_shot) {
     close(ep);
 }
 
+TEST(hang_up_is_told_to_everybody) {
+    int fds[2];
+    REQUIRE_OK(ep = epoll_create1(0));
+    REQUIRE_OK(pipe(fds));
+    CHECK_OK(add(fds[0], 0));
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(now(), 0);
+    close(fds[1]);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(now(), 1);
+        CHECK_EQ(out[0].events, EPOLLHUP);
+    }
+    CHECK_OK(modify(fds[0], EPOLLONESHOT));
+    CHECK_EQ(now(), 1);
+    CHECK_EQ(now(), 0); /* after a one-shot event nothing is told, not even this */
+    CHECK_OK(modify(fds[0], 0));
+    CHECK_EQ(now(), 1);
+    CHECK_EQ(out[0].events, EPOLLHUP);
+    close(fds[0]);
+    close(ep);
+}
+
 TEST(duplicates_keep_it) {
     int fds[2];
     REQUIRE_OK(ep = epoll_create1(0));
