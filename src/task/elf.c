@@ -219,14 +219,14 @@ int script_parse(const char *head, size_t size, struct script_line *line) {
     bool cut = true;
 
     *line = (struct script_line){0};
-    size = MIN(size, (size_t)SCRIPT_LINE_MAX);
+    size = MIN(size, (size_t)SCRIPT_LINE_MAX - 1); /* Linux keeps the last byte for a NUL */
     if (size < 2 || head[0] != '#' || head[1] != '!') {
         return -ENOEXEC;
     }
     while (end < size && head[end] != '\n' && head[end] != 0) {
         end++;
     }
-    if (end < size || size < SCRIPT_LINE_MAX) {
+    if (end < size || size < SCRIPT_LINE_MAX - 1) {
         cut = false; /* the line ended by a newline, or with the file */
     }
     while (start < end && is_blank(head[start])) {

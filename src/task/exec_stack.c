@@ -3,6 +3,7 @@
  * the strings above them. Laid out as Linux's create_elf_tables() does, made in a kernel buffer and
  * written at one stroke.
  */
+#include <cpuid.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -85,6 +86,13 @@ static void add_host_aux(struct memory_layout *layout, uint64_t type) {
     }
 }
 
+/* AT_HWCAP is CPUID's leaf 1, EDX. Not by getauxval(), where glibc has bits of its own for it. */
+static uint64_t processor_features(void) {
+    unsigned eax, ebx, ecx, edx = 0;
+
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) ? edx : 0;
+}
+
 static void make_auxv(struct exec *exec, uint64_t random, uint64_t name, uint64_t platform) {
     const struct elf_image *program = &exec->program;
     const struct credentials *creds = exec->creds;
@@ -98,7 +106,7 @@ static void make_auxv(struct exec *exec, uint64_t random, uint64_t name, uint64_
     add_host_aux(layout, AT_MINSIGSTKSZ);
     add_host_aux(layout, AT_RSEQ_FEATURE_SIZE);
     add_host_aux(layout, AT_RSEQ_ALIGN);
-    add_aux(layout, AT_HWCAP, getauxval(AT_HWCAP));
+    add_aux(layout, AT_HWCAP, processor_features());
     add_aux(layout, AT_PAGESZ, PAGE_SIZE);
     add_aux(layout, AT_CLKTCK, 100); /* USER_HZ */
     add_aux(layout, AT_PHDR, program->header_address ? program->header_address + bias : 0);

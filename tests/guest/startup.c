@@ -4,6 +4,7 @@
  */
 #include "guest_test.h"
 
+#include <cpuid.h>
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
@@ -23,6 +24,25 @@ TEST(auxv_ids) {
     CHECK_EQ(getauxval(AT_GID), getgid());
     CHECK_EQ(getauxval(AT_EGID), getegid());
     CHECK_EQ(getauxval(AT_SECURE), 0);
+}
+
+/* From the file: getauxval(3) has bits of the C library's own in this place. */
+TEST(auxv_tells_of_the_processor) {
+    unsigned eax, ebx, ecx, edx;
+    ElfW(auxv_t) entry;
+    bool found = false;
+    FILE *file = fopen("/proc/self/auxv", "r");
+    REQUIRE(file != NULL);
+    REQUIRE(__get_cpuid(1, &eax, &ebx, &ecx, &edx));
+    while (fread(&entry, sizeof entry, 1, file) == 1 && entry.a_type != AT_NULL) {
+        if (entry.a_type != AT_HWCAP)
+            continue;
+        found = true;
+        CHECK(entry.a_un.a_val & 1 << 26);                   /* SSE2, which every x86-64 has */
+        CHECK_EQ(entry.a_un.a_val & ~(unsigned long)edx, 0); /* Linux may switch features off */
+    }
+    CHECK(found);
+    fclose(file);
 }
 
 TEST(auxv_random_is_readable) {
