@@ -192,7 +192,7 @@ static void send_death_signals_locked(struct task *task) {
         struct pid_entry *entry = pid_table_find(group->kernel->pids, child->leader);
 
         if (entry && entry->task && entry->task->parent == task->id) {
-            send_death_signal_locked(child);
+            send_death_signal_locked(child, group);
         }
     }
 }

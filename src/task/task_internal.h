@@ -85,7 +85,7 @@ void thread_group_add_locked(struct thread_group *group, struct task *task);
 int MUST_CHECK thread_group_watch_process(struct thread_group *group);
 void thread_group_end_process(struct thread_group *group);
 /* PR_SET_PDEATHSIG of the child's leader. pids_lock held. */
-void send_death_signal_locked(struct thread_group *child);
+void send_death_signal_locked(struct thread_group *child, struct thread_group *parent);
 
 /* ---- usage.c ---- */
 

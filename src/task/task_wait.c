@@ -93,11 +93,9 @@ static int look(struct task *current, idtype_t idtype, pid_t id, int options,
 
     WRITE_GUARD(&self->kernel->pids_lock);
     list_for_each_entry (zombie, &self->zombies, link) {
-        if (!is_eligible(current, zombie->group, zombie->leader, idtype, id, options)) {
-            continue;
-        }
-        any = true;
-        if (options & WEXITED) {
+        /* Who does not ask for the dead has no such child: it will never stop or continue. */
+        if ((options & WEXITED) &&
+            is_eligible(current, zombie->group, zombie->leader, idtype, id, options)) {
             take_zombie(self, zombie, options & WNOWAIT, result);
             taken->group = thread_group_get(zombie->group);
             taken->reaped = options & WNOWAIT ? NULL : zombie;

@@ -473,7 +473,7 @@ int thread_group_limits_changed(struct thread_group *group, int resource) {
 
 /* prctl(2) PR_SET_PDEATHSIG. Public within task/: a thread's exit counts as its children's parent's
  * death too. */
-void send_death_signal_locked(struct thread_group *child) {
+void send_death_signal_locked(struct thread_group *child, struct thread_group *parent) {
     struct pid_entry *entry = pid_table_find(child->kernel->pids, child->leader);
     struct task *leader = entry ? entry->task : NULL;
     struct signal_info info;
@@ -485,7 +485,9 @@ void send_death_signal_locked(struct thread_group *child) {
         signal = leader->pdeath_signal;
     }
     if (signal) {
-        signal_info_kernel(&info, signal);
+        info = (struct signal_info){.signal = signal, .code = SI_USER};
+        info.info.si_pid = parent->leader;
+        info.info.si_uid = group_uid_locked(parent);
         (void)!signal_send_group_locked(child, &info);
     }
 }
@@ -502,7 +504,7 @@ static void reparent_children_locked(struct thread_group *group, struct group_en
         if (reaper) {
             list_add_tail(&child->sibling_link, &reaper->children);
         }
-        send_death_signal_locked(child);
+        send_death_signal_locked(child, group);
         check_orphaned_locked(child, group, NULL);
     }
     list_for_each_entry_safe (zombie, next_zombie, &group->zombies, link) {

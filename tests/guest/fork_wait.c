@@ -173,6 +173,8 @@ TEST(waitid_tells_and_may_leave) {
         CHECK_EQ(info.si_uid, getuid());
         CHECK_EQ(info.si_status, 9);
     }
+    /* Who does not ask for the dead would wait for ever: there is nobody else. */
+    CHECK_ERR(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WCONTINUED), ECHILD);
     CHECK_OK(kill(pid, 0)); /* a zombie is still a process */
     CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED));
     CHECK_ERR(waitid(P_PID, (id_t)pid, &info, WEXITED), ECHILD);
@@ -368,6 +370,40 @@ TEST(parent_death_signal) {
     CHECK_EQ(status, SIGKILL);
     CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 0));
     close(fds[0]);
+}
+
+TEST(parent_death_signal_says_who_died) {
+    int ready[2];
+    char c = 'n';
+    REQUIRE_OK(pipe(ready));
+    CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    pid_t pid = fork();
+    if (pid == 0) {
+        pid_t parent = getpid();
+        if (fork() == 0) {
+            siginfo_t info;
+            sigset_t set;
+            sigemptyset(&set);
+            sigaddset(&set, SIGUSR1);
+            sigprocmask(SIG_BLOCK, &set, NULL);
+            prctl(PR_SET_PDEATHSIG, SIGUSR1);
+            (void)!write(ready[1], &c, 1);
+            CHECK_EQ(sigwaitinfo(&set, &info), SIGUSR1);
+            CHECK_EQ(info.si_code, SI_USER);
+            CHECK_EQ(info.si_pid, parent);
+            CHECK_EQ(info.si_uid, getuid());
+            CHILD_EXIT();
+        }
+        (void)!read(ready[0], &c, 1);
+        _exit(0);
+    }
+    CHECK_CHILD_OK(pid);
+    int status = -1;
+    CHECK(wait(&status) > 0);
+    CHECK_EQ(status, 0);
+    CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 0));
+    close(ready[0]);
+    close(ready[1]);
 }
 
 TEST(many_children_at_once) {
