@@ -68,23 +68,6 @@ static ssize_t place_write(const struct place *to, const void *buffer, size_t si
                                        : file_write(to->file, buffer, size);
 }
 
-/* RLIMIT_FSIZE: how much of size may be written there; 0, and SIGXFSZ, when nothing. */
-static size_t room_at(struct task *current, const struct place *to, size_t size) {
-    uint64_t limit = rlimits_get(&current->thread_group->rlimits, RLIMIT_FSIZE);
-
-    if (!S_ISREG(to->file->inode->type) || limit == RLIM64_INFINITY) {
-        return size;
-    }
-    if ((uint64_t)to->pos < limit) {
-        return MIN(size, limit - (uint64_t)to->pos);
-    }
-    struct signal_info info;
-
-    signal_info_user(&info, SIGXFSZ, SI_USER, current);
-    int sent UNUSED = signal_send_task(current, &info);
-    return 0;
-}
-
 /* Bytes copied; an error only when there are none. The places move on by it. */
 static int64_t copy_bytes(struct task *current, struct place *from, struct place *to, size_t size) {
     char *buffer CLEANUP(free) = malloc(MIN(size, (size_t)COPY_CHUNK));
@@ -94,10 +77,14 @@ static int64_t copy_bytes(struct task *current, struct place *from, struct place
         return -ENOMEM;
     }
     while (size > 0) {
-        size_t room = room_at(current, to, MIN(size, (size_t)COPY_CHUNK));
-        ssize_t got = room ? place_read(from, buffer, room) : -EFBIG;
-        ssize_t put = got > 0 ? place_write(to, buffer, (size_t)got) : got;
+        size_t chunk = MIN(size, (size_t)COPY_CHUNK);
+        ssize_t got = place_read(from, buffer, chunk), put = got;
 
+        if (got > 0) {
+            size_t room = file_size_room(current, to->file, to->pos, (size_t)got);
+
+            put = room ? place_write(to, buffer, room) : -EFBIG;
+        }
         if (put <= 0) {
             return done ? done : put;
         }
@@ -105,7 +92,7 @@ static int64_t copy_bytes(struct task *current, struct place *from, struct place
         to->pos += put;
         done += put;
         size -= (size_t)put;
-        if (put < got || (size_t)got < room) {
+        if (put < got || (size_t)got < chunk) {
             break;
         }
     }

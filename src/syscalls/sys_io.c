@@ -36,9 +36,7 @@ static void *scratch_buffer(void) {
     return scratch.bytes;
 }
 
-/* RLIMIT_FSIZE (setrlimit(2)): how many of size bytes may be written at pos. 0 and SIGXFSZ when
- * none. */
-static size_t file_size_room(struct task *current, struct file *file, int64_t pos, size_t size) {
+size_t file_size_room(struct task *current, struct file *file, int64_t pos, size_t size) {
     uint64_t limit;
     struct signal_info info;
 

@@ -84,8 +84,8 @@ static ssize_t splice_room(struct file *out, size_t size) {
     return (ssize_t)MIN(size, (size_t)MAX(room, (int)PIPE_BUF));
 }
 
-static ssize_t splice_bytes(struct file *in, int64_t *in_pos, struct file *out, int64_t *out_pos,
-                            size_t size, bool nonblocking) {
+static ssize_t splice_bytes(struct task *current, struct file *in, int64_t *in_pos,
+                            struct file *out, int64_t *out_pos, size_t size, bool nonblocking) {
     char *buffer CLEANUP(free) = NULL;
     size_t done = 0;
 
@@ -107,6 +107,17 @@ static ssize_t splice_bytes(struct file *in, int64_t *in_pos, struct file *out, 
         chunk = splice_room(out, MIN(size - done, (size_t)SPLICE_CHUNK));
         if (chunk <= 0) {
             return done ? (ssize_t)done : chunk;
+        }
+        if (S_ISREG(out->inode->type)) {
+            if (!(file_poll(in, NULL) & EPOLLIN)) {
+                break; /* the end of the pipe, which breaks no limit */
+            }
+            int64_t pos = out_pos ? *out_pos : file_pos_peek(out);
+
+            chunk = (ssize_t)file_size_room(current, out, pos, (size_t)chunk);
+            if (chunk == 0) {
+                return done ? (ssize_t)done : -EFBIG;
+            }
         }
         got = in_pos ? file_pread(in, buffer, (size_t)chunk, *in_pos)
                      : file_read(in, buffer, (size_t)chunk);
@@ -188,7 +199,7 @@ int64_t sys_splice(struct task *current, int fd_in, struct user_address off_in, 
     bool nonblocking = (flags & SPLICE_F_NONBLOCK) ||
                        ((atomic_load(&in->flags) | atomic_load(&out->flags)) & O_NONBLOCK);
 
-    result = splice_bytes(in, has_in ? &in_pos : NULL, out, has_out ? &out_pos : NULL,
+    result = splice_bytes(current, in, has_in ? &in_pos : NULL, out, has_out ? &out_pos : NULL,
                           MIN(len, (size_t)INT32_MAX), nonblocking);
     if (result > 0 && has_in) {
         error = put_user(current->thread, in_pos, off_in);

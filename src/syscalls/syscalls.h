@@ -53,5 +53,8 @@ int MUST_CHECK walk_at(struct task *current, int dirfd, struct walk *walk, struc
 void current_memory_limits(struct task *current, struct memory_limits *limits);
 /* A flag outside `known` was given: logs once by name and returns -error. */
 int unsupported_flags(const char *call, uint64_t flags, uint64_t known, int error);
+/* RLIMIT_FSIZE (setrlimit(2)): how many of size bytes may be written at pos. 0 and SIGXFSZ when
+ * none. */
+size_t file_size_room(struct task *current, struct file *file, int64_t pos, size_t size);
 
 #endif

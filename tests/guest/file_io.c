@@ -244,6 +244,45 @@ TEST(size_limit) {
     CHECK_CHILD_OK(pid);
 }
 
+/* As with write: what fits is copied, the signal comes when nothing fits; and at the end of what is
+ * copied from, there is nothing to complain about. */
+TEST(size_limit_of_copies) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        int p[2], from = make("from", "0123456789abcdef"), to = make("to", "");
+        off_t at = 0;
+        got = 0;
+        signal(SIGXFSZ, handler);
+        CHECK_OK(pipe(p));
+        CHECK_EQ(write(p[1], "0123456789abcdef", 16), 16);
+        CHECK_OK(setrlimit(RLIMIT_FSIZE, &(struct rlimit){10, 10}));
+        CHECK_EQ(copy_file_range(from, &at, to, NULL, 8, 0), 8);
+        CHECK_EQ(copy_file_range(from, &at, to, NULL, 8, 0), 2);
+        CHECK_EQ(got, 0);
+        CHECK_EQ(at, 10);
+        CHECK_ERR(copy_file_range(from, &at, to, NULL, 6, 0), EFBIG);
+        CHECK_EQ(got, SIGXFSZ);
+        got = 0;
+        at = 16;
+        CHECK_EQ(sendfile(to, from, &at, 6), 0);
+        CHECK_EQ(got, 0);
+        at = 4;
+        CHECK_EQ(splice(p[0], NULL, to, &at, 6, 0), 6);
+        CHECK_EQ(at, 10);
+        CHECK_EQ(got, 0);
+        CHECK_ERR(splice(p[0], NULL, to, &at, 6, 0), EFBIG);
+        CHECK_EQ(got, SIGXFSZ);
+        close(p[1]);
+        char rest[16];
+        CHECK_EQ(read(p[0], rest, sizeof rest), 10); /* what did not fit is still there */
+        got = 0;
+        CHECK_EQ(splice(p[0], NULL, to, &at, 6, 0), 0);
+        CHECK_EQ(got, 0);
+        CHILD_EXIT();
+    }
+    CHECK_CHILD_OK(pid);
+}
+
 TEST(broken_pipe) {
     int p[2];
     signal(SIGPIPE, handler);
