@@ -176,7 +176,7 @@ int memory_sync(struct memory_manager *mm, struct host_thread *thread, uint64_t 
         return -EINVAL;
     }
     end = address + ALIGN_UP(size, PAGE_SIZE);
-    if (end < address || (size && end == address)) {
+    if (end < address) {
         return -ENOMEM;
     }
     /*
