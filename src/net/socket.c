@@ -287,6 +287,12 @@ int sock_file_new(struct sock *sock, int flags, struct file **file) {
 /* ---- socket(2), socketpair(2) ---- */
 
 static int find_family(int number, int type, int *protocol, const struct family **family) {
+    if (number < 0 || number >= AF_MAX) {
+        return -EAFNOSUPPORT;
+    }
+    if (type > SOCK_PACKET) {
+        return -EINVAL;
+    }
     switch (number) {
     case AF_UNIX:
         if (*protocol != 0 && *protocol != AF_UNIX) {
@@ -301,6 +307,8 @@ static int find_family(int number, int type, int *protocol, const struct family 
     case AF_INET6:
         *family = number == AF_INET ? &inet_family : &inet6_family;
         if (type == SOCK_RAW) {
+            log_once(LOG_WARN, "socket type", (uint64_t)type,
+                     "not supported: socket(2) with SOCK_RAW");
             return -EPERM;
         }
         if (type != SOCK_STREAM && type != SOCK_DGRAM) {
@@ -309,14 +317,15 @@ static int find_family(int number, int type, int *protocol, const struct family 
         if (*protocol == 0) {
             *protocol = type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
         }
-        return *protocol == (type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP) ? 0
-                                                                              : -EPROTONOSUPPORT;
-    default:
-        if (number < 0 || number >= AF_MAX) {
-            return -EAFNOSUPPORT;
+        if (*protocol != (type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP)) {
+            log_once(LOG_WARN, "socket protocol", (uint64_t)*protocol,
+                     "not supported: socket(2) with protocol %d", *protocol);
+            return -EPROTONOSUPPORT;
         }
-        log_once(LOG_INFO, "socket family", (uint64_t)number,
-                 "socket(2): address family %d is not supported", number);
+        return 0;
+    default:
+        log_once(LOG_WARN, "socket family", (uint64_t)number,
+                 "not supported: socket(2) with address family %d", number);
         return -EAFNOSUPPORT;
     }
 }

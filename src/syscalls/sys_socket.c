@@ -210,6 +210,15 @@ int64_t sys_shutdown(struct task *current, int sockfd, int how) {
 
 #define OPTION_MAX 256
 
+/* What is missing is said once. */
+static int option_answer(const char *call, int level, int optname, int error) {
+    if (error == -ENOPROTOOPT) {
+        log_once(LOG_WARN, call, (uint64_t)level << 32 | (unsigned)optname,
+                 "not supported: %s(2) with option %d of level %d", call, optname, level);
+    }
+    return error;
+}
+
 int64_t sys_setsockopt(struct task *current, int sockfd, int level, int optname,
                        struct user_address optval, unsigned optlen) {
     int error;
@@ -226,12 +235,8 @@ int64_t sys_setsockopt(struct task *current, int sockfd, int level, int optname,
     if (error) {
         return error;
     }
-    error = socket_set_option(file, level, optname, value, optlen);
-    if (error == -ENOPROTOOPT) {
-        log_once(LOG_INFO, "setsockopt", (uint64_t)level << 32 | (unsigned)optname,
-                 "setsockopt(2): option %d of level %d is not supported", optname, level);
-    }
-    return error;
+    return option_answer("setsockopt", level, optname,
+                         socket_set_option(file, level, optname, value, optlen));
 }
 
 int64_t sys_getsockopt(struct task *current, int sockfd, int level, int optname,
@@ -252,7 +257,8 @@ int64_t sys_getsockopt(struct task *current, int sockfd, int level, int optname,
         return error;
     }
     size = MIN((size_t)room, sizeof(value));
-    error = socket_get_option(file, level, optname, value, &size);
+    error = option_answer("getsockopt", level, optname,
+                          socket_get_option(file, level, optname, value, &size));
     if (!error) {
         error = copy_to_user(current->thread, optval, value, size);
     }
