@@ -87,7 +87,7 @@ bench: deps-test ## measure beside native and the peers; writes docs/performance
 	    --markdown docs/performance.md $(BENCH)
 
 docs: ## regenerate what is made from the source: docs/syscalls.md, docs/locking.md
-	@tools/gen_syscalls.py markdown src/syscalls/syscalls.def src/syscalls/flags.def docs/syscalls.md
+	@tools/gen_syscalls.py markdown src/syscalls/syscalls.def src/syscalls/forms.def src/syscalls/flags.def docs/syscalls.md
 	@tools/gen_locking.py src/base/lock_order.def src docs/locking.md
 
 format: ## clang-format every C file in place

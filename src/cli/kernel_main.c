@@ -417,7 +417,7 @@ void kernel_main(const struct run_options *options, const struct launch *given) 
     if (options->strace) {
         trace_start(made.trace_fd);
         memory_set_deferring(false); /* a line shows the call's result */
-        signal_set_trace(trace_signal, trace_signal_dropped);
+        signal_set_trace(trace_signal, trace_signal_untaken);
         task_set_exit_trace(trace_exited);
     }
     if (options->stats) {

@@ -64,7 +64,7 @@ int64_t syscall_dispatch(struct task *current, long number, const uint64_t args[
         if (current->thread && host_thread_answer_flush(current->thread)) {
             result = -EFAULT;
         }
-        trace_exit(current, number, args, result);
+        trace_exit(current, args, result);
     }
     return result;
 }

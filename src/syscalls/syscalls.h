@@ -38,12 +38,12 @@ void syscall_stats_print(int fd, const struct host_job *job);
 void trace_start(int fd);
 bool trace_enabled(void);
 void trace_enter(struct task *current, long number, const uint64_t args[6]);
-void trace_exit(struct task *current, long number, const uint64_t args[6], int64_t result);
+void trace_exit(struct task *current, const uint64_t args[6], int64_t result);
 /* "--- SIGINT {si_signo=SIGINT, ...} ---", "+++ exited with 0 +++" */
 void trace_signal(struct task *current, const struct signal_info *info);
-/* A signal that the task ignores, as strace(1) shows it nevertheless: printed behind the task's
- * present call. Any thread. */
-void trace_signal_dropped(pid_t task, const struct signal_info *info);
+/* A signal that the task does not take, being ignored or the end of the group, as strace(1) shows
+ * it nevertheless: printed behind the task's present call. Any thread. */
+void trace_signal_untaken(pid_t task, const struct signal_info *info);
 void trace_exited(struct task *current, int wait_status);
 
 /* The start of a walk for an *at call: AT_FDCWD gives NULL start. The file (when not AT_FDCWD) is

@@ -8,8 +8,9 @@
  * "<... NAME resumed>". `open_task` says whose half line stands at the end of the output.
  *
  * The half that cannot be read any more at the end (execve's arguments) is made at the beginning;
- * arguments from the first that is written by the call on are printed at the end. Each task has a
- * kernel thread of its own, so a line under way is thread-local.
+ * arguments from the first that is written by the call on are printed at the end
+ * (trace_arguments.c). Each task has a kernel thread of its own, so a line under way is
+ * thread-local.
  *
  * Guest memory is read in capped pieces; an address that cannot be read is printed as an address.
  * Never does a trace change what the guest sees.
@@ -23,34 +24,40 @@ static struct {
     struct lock lock;  /* class TRACE */
     int fd;            /* borrowed; set before the first guest runs */
     pid_t open_task;   /* guarded by lock: whose line has no end yet, 0: none */
+    size_t column;     /* guarded by lock: where that line ends */
     pid_t first_task;  /* guarded by lock */
     bool many_tasks;   /* guarded by lock: lines carry [pid N] */
     pthread_key_t key; /* frees a kernel thread's line.text with it */
 } trace;
 static _Atomic bool trace_on;
 
-/* Ignored signals that their tasks have not printed yet. When it is full, more are not shown. */
-#define DROPPED_MAX 64
+/* Signals that their tasks do not take, ignored ones and those that end the group, and have not
+ * printed yet. When it is full, more are not shown. */
+#define UNTAKEN_MAX 64
 static struct {
     struct lock lock; /* class LOG: taken by senders, who hold locks */
     size_t count;     /* guarded by lock */
     struct {
         pid_t task;
         struct signal_info info;
-    } signals[DROPPED_MAX]; /* guarded by lock; oldest first */
-} dropped;
-static _Atomic size_t dropped_count; /* dropped.count, for a look without the lock */
+    } signals[UNTAKEN_MAX]; /* guarded by lock; oldest first */
+} untaken;
+static _Atomic size_t untaken_count; /* untaken.count, for a look without the lock */
 
 /* The call under way on this kernel thread. */
 static _Thread_local struct {
     struct trace_text *text; /* malloc'ed on first use, kept */
-    unsigned printed;        /* arguments that stand in the first half */
+    bool open;               /* it has no end yet */
     long number;
+    const struct syscall_form *form; /* NULL: there is no such call */
+    struct trace_progress progress;
 } line;
+
+#define RESULT_COLUMN 40 /* where results stand unless the line is longer, as strace -a */
 
 void trace_start(int fd) {
     lock_init(&trace.lock, LOCK_TRACE);
-    lock_init(&dropped.lock, LOCK_LOG);
+    lock_init(&untaken.lock, LOCK_LOG);
     trace.fd = fd;
     if (pthread_key_create(&trace.key, free) != 0) {
         log_line(LOG_ERROR, "--strace: no thread key is left");
@@ -85,13 +92,14 @@ static void output(const char *text, size_t size) {
 }
 
 /* Puts `text` where it belongs: ends somebody else's half line, and begins a line of our own unless
- * `resume`s one. The caller holds trace.lock. */
-static void output_locked(struct task *task, const char *resume, const struct trace_text *text) {
+ * `resume`s one. The `result` behind it ends the line. The caller holds trace.lock. */
+static void output_locked(struct task *task, const char *resume, const struct trace_text *text,
+                          const struct trace_text *result) {
     struct {
-        char text[sizeof(text->text) + 128];
+        char text[2 * sizeof(text->text) + 256];
     } whole;
     bool continues = trace.open_task == task->id && resume;
-    size_t used = 0;
+    size_t used = 0, begin = 0;
 
     if (!trace.first_task) {
         trace.first_task = task->id;
@@ -100,8 +108,12 @@ static void output_locked(struct task *task, const char *resume, const struct tr
     if (trace.open_task && !continues) {
         used += (size_t)snprintf(whole.text, sizeof(whole.text), " <unfinished ...>\n");
     }
+    if (!continues) {
+        trace.column = 0;
+        begin = used;
+    }
     if (trace.many_tasks && !continues) {
-        used += (size_t)snprintf(whole.text + used, sizeof(whole.text) - used, "[pid %d] ",
+        used += (size_t)snprintf(whole.text + used, sizeof(whole.text) - used, "[pid %5d] ",
                                  (int)task->id);
     }
     if (resume && !continues) {
@@ -110,6 +122,14 @@ static void output_locked(struct task *task, const char *resume, const struct tr
     }
     memcpy(whole.text + used, text->text, text->used);
     used += text->used;
+    trace.column += used - begin;
+    if (result) {
+        int gap = trace.column < RESULT_COLUMN ? (int)(RESULT_COLUMN - trace.column) : 0;
+
+        used += (size_t)snprintf(whole.text + used, sizeof(whole.text) - used, "%*s= %s\n", gap, "",
+                                 result->text);
+    }
+    trace.open_task = result ? 0 : trace.open_task;
     output(whole.text, used);
 }
 
@@ -130,252 +150,6 @@ static const char *call_name(long number, char buffer[32]) {
     return buffer;
 }
 
-/* ---- arguments ---- */
-
-static uint64_t argument_size(const struct syscall_argument *argument, const uint64_t args[6],
-                              int64_t result) {
-    switch (argument->size_kind) {
-    case SIZE_ARGUMENT:
-        return args[argument->size];
-    case SIZE_FIXED:
-        return argument->size;
-    case SIZE_RESULT:
-        return result > 0 ? (uint64_t)result : 0;
-    default:
-        return 0;
-    }
-}
-
-static void add_struct(struct trace_text *out, struct task *task,
-                       const struct trace_struct *structure, uint64_t address, uint64_t count,
-                       bool array) {
-    _Alignas(16) char data[512];
-    size_t shown = (size_t)MIN(count, (uint64_t)TRACE_ARRAY_MAX);
-
-    if (!address || !task->thread || structure->size > sizeof(data)) {
-        trace_add_pointer(out, address);
-        return;
-    }
-    for (size_t i = 0; i < shown; i++) {
-        if (copy_from_user(task->thread, data, user_address(address + i * structure->size),
-                           structure->size) < 0) {
-            if (i) {
-                trace_add(out, ", ");
-            }
-            trace_add_pointer(out, address + i * structure->size);
-            shown = i + 1;
-            if (i == 0) {
-                return;
-            }
-            break;
-        }
-        trace_add(out, "%s", array ? (i ? ", " : "[") : "");
-        structure->print(out, task, data);
-    }
-    if (array) {
-        trace_add(out, shown ? (count > shown ? ", ...]" : "]") : "[]");
-    }
-}
-
-static void add_argv(struct trace_text *out, struct task *task, uint64_t address) {
-    const char *separator = "";
-
-    if (!address || !task->thread) {
-        trace_add_pointer(out, address);
-        return;
-    }
-    trace_add(out, "[");
-    for (size_t i = 0;; i++) {
-        uint64_t string;
-
-        if (get_user(task->thread, string, user_address(address + i * sizeof(string))) < 0) {
-            trace_add(out, "%s???", separator);
-            break;
-        }
-        if (!string) {
-            break;
-        }
-        if (i >= TRACE_ARRAY_MAX) {
-            trace_add(out, ", ...");
-            break;
-        }
-        trace_add(out, "%s", separator);
-        trace_add_string(out, task, string);
-        separator = ", ";
-    }
-    trace_add(out, "]");
-}
-
-static void add_sockaddr(struct trace_text *out, struct task *task, uint64_t address,
-                         uint64_t size) {
-    _Alignas(8) char data[128] = {0};
-    size_t wanted = (size_t)MIN(size, (uint64_t)sizeof(data));
-
-    if (!address || !task->thread ||
-        (wanted && copy_from_user(task->thread, data, user_address(address), wanted) < 0)) {
-        trace_add_pointer(out, address);
-    } else {
-        trace_add_sockaddr(out, data, wanted);
-    }
-}
-
-/* Is it written by the call, so that it is printed at the end? */
-static bool written_by_call(enum argument_kind kind) {
-    switch (kind) {
-    case ARG_BUF_OUT:
-    case ARG_IOVEC_OUT:
-    case ARG_SOCKADDR_OUT:
-    case ARG_STRUCT_OUT:
-    case ARG_STRUCT_INOUT:
-    case ARG_ARRAY_OUT:
-    case ARG_ARRAY_INOUT:
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* ended: the call is over with this result. */
-static void add_argument(struct trace_text *out, struct task *task,
-                         const struct syscall_argument *argument, uint64_t value,
-                         const uint64_t args[6], bool ended, int64_t result) {
-    uint64_t size = argument_size(argument, args, result);
-    bool valid = ended && result >= 0; /* what the call wrote can be read */
-    uint32_t length = 0;
-
-    switch (argument->kind) {
-    case ARG_INT:
-    case ARG_FD:
-    case ARG_PID:
-        trace_add(out, "%d", (int)value);
-        break;
-    case ARG_UINT:
-        trace_add(out, "%u", (unsigned)value);
-        break;
-    case ARG_UID:
-    case ARG_GID:
-        trace_add(out, (uint32_t)value == UINT32_MAX ? "-1" : "%u", (unsigned)value);
-        break;
-    case ARG_LONG:
-    case ARG_OFF:
-        trace_add(out, "%" PRId64, (int64_t)value);
-        break;
-    case ARG_ULONG:
-        trace_add(out, value > 0xffff ? "%#" PRIx64 : "%" PRIu64, value);
-        break;
-    case ARG_SIZE:
-        trace_add(out, "%" PRIu64, value);
-        break;
-    case ARG_DIRFD:
-        if ((int)value == AT_FDCWD) {
-            trace_add(out, "AT_FDCWD");
-        } else {
-            trace_add(out, "%d", (int)value);
-        }
-        break;
-    case ARG_SIGNAL:
-        trace_add_signal(out, (int)value);
-        break;
-    case ARG_MODE:
-        trace_add(out, "%#03o", (unsigned)value);
-        break;
-    case ARG_DEV:
-        trace_add_dev(out, (uint32_t)value);
-        break;
-    case ARG_PATH:
-    case ARG_STR:
-        trace_add_path(out, task, value);
-        break;
-    case ARG_ARGV:
-        add_argv(out, task, value);
-        break;
-    case ARG_BUF_IN:
-        trace_add_bytes(out, task, value, size);
-        break;
-    case ARG_BUF_OUT:
-        if (valid) {
-            trace_add_bytes(out, task, value, MIN((uint64_t)result, size));
-        } else {
-            trace_add_pointer(out, value);
-        }
-        break;
-    case ARG_IOVEC_IN:
-        trace_add_iovec(out, task, value, size, UINT64_MAX);
-        break;
-    case ARG_IOVEC_OUT:
-        if (valid) {
-            trace_add_iovec(out, task, value, size, (uint64_t)result);
-        } else {
-            trace_add_pointer(out, value);
-        }
-        break;
-    case ARG_SOCKADDR_IN:
-        add_sockaddr(out, task, value, (uint32_t)size);
-        break;
-    case ARG_SOCKADDR_OUT:
-        if (valid && task->thread && get_user(task->thread, length, user_address(size)) == 0) {
-            add_sockaddr(out, task, value, length);
-        } else {
-            trace_add_pointer(out, value);
-        }
-        break;
-    case ARG_STRUCT_OUT:
-        if (!valid) {
-            trace_add_pointer(out, value);
-            break;
-        }
-        __attribute__((fallthrough));
-    case ARG_STRUCT_IN:
-    case ARG_STRUCT_INOUT:
-        add_struct(out, task, argument->structure, value, 1, false);
-        break;
-    case ARG_ARRAY_OUT:
-        if (!valid) {
-            trace_add_pointer(out, value);
-            break;
-        }
-        __attribute__((fallthrough));
-    case ARG_ARRAY_IN:
-    case ARG_ARRAY_INOUT:
-        add_struct(out, task, argument->structure, value, size, true);
-        break;
-    case ARG_FLAGS:
-    case ARG_FLAGSU:
-        trace_add_flags(out, argument->set, (uint32_t)value);
-        break;
-    case ARG_FLAGSL:
-        trace_add_flags(out, argument->set, value);
-        break;
-    case ARG_ENUM:
-    case ARG_ENUMU:
-        trace_add_enum(out, argument->set, (uint32_t)value);
-        break;
-    case ARG_ENUML:
-        trace_add_enum(out, argument->set, value);
-        break;
-    case ARG_ADDR:
-    case ARG_PTR:
-        trace_add_pointer(out, value);
-        break;
-    }
-}
-
-/* Arguments from `first` to `last`, exclusive. open(2)'s mode is there only when a file is made. */
-static void add_arguments(struct trace_text *out, struct task *task, const struct syscall_row *row,
-                          const uint64_t args[6], unsigned first, unsigned last, bool ended,
-                          int64_t result) {
-    for (unsigned i = first; i < last; i++) {
-        const struct syscall_argument *argument = &row->args[i];
-
-        if (argument->kind == ARG_MODE && i && row->args[i - 1].kind == ARG_FLAGS &&
-            !(args[i - 1] & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))) {
-            continue;
-        }
-        trace_add(out, "%s", i ? ", " : "");
-        add_argument(out, task, argument, args[i], args, ended, result);
-    }
-}
-
 /* ---- the two halves ---- */
 
 static struct trace_text *line_text(void) {
@@ -387,6 +161,8 @@ static struct trace_text *line_text(void) {
     }
     if (line.text) {
         line.text->used = 0;
+        line.text->ended = false;
+        line.text->text[0] = 0;
     }
     return line.text;
 }
@@ -399,28 +175,26 @@ void trace_enter(struct task *current, long number, const uint64_t args[6]) {
     if (!text) {
         return;
     }
+    line.open = true;
     line.number = number;
-    line.printed = 0;
+    line.form = row ? trace_form(row, args) : NULL;
     trace_add(text, "%s(", call_name(number, name));
     if (row) {
-        while (line.printed < row->arg_count && !written_by_call(row->args[line.printed].kind)) {
-            line.printed++;
-        }
-        add_arguments(text, current, row, args, 0, line.printed, false, 0);
+        trace_add_first_half(text, current, line.form, args, &line.progress);
     } else {
         for (int i = 0; i < 6; i++) {
             trace_add(text, "%s%#" PRIx64, i ? ", " : "", args[i]);
         }
     }
     LOCK_GUARD(&trace.lock);
-    output_locked(current, NULL, text);
+    output_locked(current, NULL, text, NULL);
     trace.open_task = current->id;
 }
 
-static void print_dropped(struct task *current);
+static void print_untaken(struct task *current);
 
-static void add_result(struct trace_text *text, const struct syscall_row *row, long number,
-                       int64_t result) {
+static void add_result(struct trace_text *text, struct task *task, const uint64_t args[6]) {
+    int64_t result = text->result;
     const char *name = result < 0 && result >= -MAX_ERRNO ? trace_error_name(-result) : NULL;
 
     switch (-result) {
@@ -439,44 +213,48 @@ static void add_result(struct trace_text *text, const struct syscall_row *row, l
     default:
         break;
     }
-    if (row && (strcmp(row->name, "exit") == 0 || strcmp(row->name, "exit_group") == 0)) {
-        trace_add(text, "?");
-    } else if (name) {
+    if (name) {
         trace_add(text, "-1 %s (%s)", name, strerrordesc_np((int)-result));
-    } else if (row && row->result_pointer) {
-        trace_add(text, "%#" PRIx64, (uint64_t)result);
+    } else if (line.form) {
+        trace_add_result(text, task, line.form, args);
     } else {
         trace_add(text, "%" PRId64, result);
     }
 }
 
-void trace_exit(struct task *current, long number, const uint64_t args[6], int64_t result) {
-    const struct syscall_row *row = find_row(number);
-    struct trace_text *text = line_text();
+/* Ends the line under way. */
+static void output_end(struct task *task, const struct trace_text *text,
+                       const struct trace_text *result) {
     char name[32];
 
-    if (!text) {
-        return;
+    line.open = false;
+    LOCK_GUARD(&trace.lock);
+    output_locked(task, call_name(line.number, name), text, result);
+}
+
+void trace_exit(struct task *current, const uint64_t args[6], int64_t result) {
+    struct trace_text *text = line_text(), *behind = malloc(sizeof(*behind));
+
+    if (text && behind && line.open) {
+        text->ended = behind->ended = true;
+        text->result = behind->result = result;
+        behind->used = 0;
+        if (line.form) {
+            trace_add_second_half(text, current, line.form, args, &line.progress);
+        }
+        trace_add(text, ") ");
+        add_result(behind, current, args);
+        output_end(current, text, behind);
     }
-    if (row && line.printed < row->arg_count) {
-        add_arguments(text, current, row, args, line.printed, row->arg_count, true, result);
-    }
-    trace_add(text, ") = ");
-    add_result(text, row, number, result);
-    trace_add(text, "\n");
-    {
-        LOCK_GUARD(&trace.lock);
-        output_locked(current, call_name(number, name), text);
-        trace.open_task = 0;
-    }
-    if (atomic_load_explicit(&dropped_count, memory_order_relaxed)) {
-        print_dropped(current);
+    free(behind);
+    if (atomic_load_explicit(&untaken_count, memory_order_relaxed)) {
+        print_untaken(current);
     }
 }
 
 static void whole_line(struct task *task, const struct trace_text *text) {
     LOCK_GUARD(&trace.lock);
-    output_locked(task, NULL, text);
+    output_locked(task, NULL, text, NULL);
     trace.open_task = 0;
 }
 
@@ -499,33 +277,33 @@ void trace_signal(struct task *current, const struct signal_info *info) {
     }
 }
 
-void trace_signal_dropped(pid_t task, const struct signal_info *info) {
-    LOCK_GUARD(&dropped.lock);
-    if (dropped.count < DROPPED_MAX) {
-        dropped.signals[dropped.count].task = task;
-        dropped.signals[dropped.count].info = *info;
-        atomic_store(&dropped_count, ++dropped.count);
+void trace_signal_untaken(pid_t task, const struct signal_info *info) {
+    LOCK_GUARD(&untaken.lock);
+    if (untaken.count < UNTAKEN_MAX) {
+        untaken.signals[untaken.count].task = task;
+        untaken.signals[untaken.count].info = *info;
+        atomic_store(&untaken_count, ++untaken.count);
     }
 }
 
-static bool dropped_take(pid_t task, struct signal_info *info) {
-    LOCK_GUARD(&dropped.lock);
-    for (size_t i = 0; i < dropped.count; i++) {
-        if (dropped.signals[i].task == task) {
-            *info = dropped.signals[i].info;
-            atomic_store(&dropped_count, --dropped.count);
-            memmove(&dropped.signals[i], &dropped.signals[i + 1],
-                    (dropped.count - i) * sizeof(dropped.signals[0]));
+static bool untaken_take(pid_t task, struct signal_info *info) {
+    LOCK_GUARD(&untaken.lock);
+    for (size_t i = 0; i < untaken.count; i++) {
+        if (untaken.signals[i].task == task) {
+            *info = untaken.signals[i].info;
+            atomic_store(&untaken_count, --untaken.count);
+            memmove(&untaken.signals[i], &untaken.signals[i + 1],
+                    (untaken.count - i) * sizeof(untaken.signals[0]));
             return true;
         }
     }
     return false;
 }
 
-static void print_dropped(struct task *current) {
+static void print_untaken(struct task *current) {
     struct signal_info info;
 
-    while (dropped_take(current->id, &info)) {
+    while (untaken_take(current->id, &info)) {
         trace_signal(current, &info);
     }
 }
@@ -533,7 +311,15 @@ static void print_dropped(struct task *current) {
 void trace_exited(struct task *current, int wait_status) {
     struct trace_text *text = trace_enabled() ? malloc(sizeof(*text)) : NULL;
 
-    print_dropped(current);
+    print_untaken(current);
+    if (text && line.open) { /* it died within a call */
+        struct trace_text *none = line_text();
+
+        text->used = 0;
+        trace_add(none, ") ");
+        trace_add(text, "?");
+        output_end(current, none, text);
+    }
     if (text) {
         text->used = 0;
         if (WIFSIGNALED(wait_status)) {

@@ -5,25 +5,23 @@
 #include "syscalls/trace_internal.h"
 
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <sys/select.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/times.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
+#include <termios.h>
+#include <time.h>
 #include <utime.h>
 
 /* The sets that structures are printed with: made in syscalls_gen.c. */
 extern const struct flag_set flag_set_sigaction, flag_set_sigaltstack, flag_set_epoll,
-    flag_set_poll, flag_set_clone, flag_set_open, flag_set_resolve, flag_set_msg;
-
-#define TRACE_STRUCT(name, bytes)                                                                  \
-    static void print_##name(struct trace_text *out, struct task *task, const void *data);         \
-    const struct trace_struct trace_struct_##name = {(bytes), print_##name};                       \
-    static void print_##name(struct trace_text *out, struct task *task, const void *data)
+    flag_set_poll, flag_set_clone, flag_set_open, flag_set_resolve, flag_set_lock, flag_set_seek,
+    flag_set_owner, flag_set_statx, flag_set_file_system, flag_set_statfs, flag_set_sigev,
+    flag_set_cap_version, flag_set_caps, flag_set_sched;
 
 TRACE_STRUCT(int, 4) {
     trace_add(out, "[%d]", *(const int *)data);
@@ -31,6 +29,22 @@ TRACE_STRUCT(int, 4) {
 
 TRACE_STRUCT(uint, 4) {
     trace_add(out, "[%u]", *(const unsigned *)data);
+}
+
+TRACE_STRUCT(uint_element, 4) {
+    trace_add(out, "%u", *(const unsigned *)data);
+}
+
+TRACE_STRUCT(address, 8) {
+    trace_add(out, "[");
+    trace_add_hex(out, *(const uint64_t *)data);
+    trace_add(out, "]");
+}
+
+TRACE_STRUCT(signal, 4) {
+    trace_add(out, "[");
+    trace_add_signal(out, *(const int *)data);
+    trace_add(out, "]");
 }
 
 TRACE_STRUCT(long, 8) {
@@ -61,6 +75,44 @@ TRACE_STRUCT(timeval, sizeof(struct timeval)) {
     const struct timeval *time = data;
 
     trace_add(out, "{tv_sec=%ld, tv_usec=%ld}", (long)time->tv_sec, (long)time->tv_usec);
+}
+
+/* Behind a date: when that is, in UTC. */
+static void add_date(struct trace_text *out, time_t seconds, long fraction, int digits) {
+    struct tm tm;
+    char text[64];
+
+    if (gmtime_r(&seconds, &tm) && strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm)) {
+        trace_add(out, " /* %s", text);
+        if (fraction) {
+            trace_add(out, ".%0*ld", digits, fraction);
+        }
+        trace_add(out, "+0000 */");
+    }
+}
+
+TRACE_STRUCT(timespec_date, sizeof(struct timespec)) {
+    const struct timespec *time = data;
+
+    print_timespec(out, task, data);
+    if (time->tv_nsec >= 0 && time->tv_nsec < 1000000000) {
+        add_date(out, time->tv_sec, time->tv_nsec, 9);
+    }
+}
+
+TRACE_STRUCT(timeval_date, sizeof(struct timeval)) {
+    const struct timeval *time = data;
+
+    print_timeval(out, task, data);
+    if (time->tv_usec >= 0 && time->tv_usec < 1000000) {
+        add_date(out, time->tv_sec, time->tv_usec, 6);
+    }
+}
+
+TRACE_STRUCT(timezone, 8) {
+    const int *zone = data;
+
+    trace_add(out, "{tz_minuteswest=%d, tz_dsttime=%d}", zone[0], zone[1]);
 }
 
 TRACE_STRUCT(itimerspec, sizeof(struct itimerspec)) {
@@ -100,33 +152,86 @@ TRACE_STRUCT(stat, sizeof(struct stat)) {
 TRACE_STRUCT(statx, sizeof(struct statx)) {
     const struct statx *stat = data;
 
-    trace_add(out, "{stx_mask=%#x, stx_mode=", stat->stx_mask);
+    trace_add(out, "{stx_mask=");
+    trace_add_flags(out, &flag_set_statx, stat->stx_mask);
+    trace_add(out, ", stx_attributes=%#" PRIx64 ", stx_mode=", (uint64_t)stat->stx_attributes);
     trace_add_mode(out, stat->stx_mode);
     trace_add(out, ", stx_size=%" PRIu64 ", ...}", (uint64_t)stat->stx_size);
 }
 
 TRACE_STRUCT(statfs, sizeof(struct statfs)) {
     const struct statfs *stat = data;
+    const int *fsid = (const int *)&stat->f_fsid;
 
-    trace_add(out, "{f_type=%#lx, f_bsize=%ld, f_blocks=%lu, f_bfree=%lu, ...}",
-              (unsigned long)stat->f_type, (long)stat->f_bsize, (unsigned long)stat->f_blocks,
-              (unsigned long)stat->f_bfree);
+    trace_add(out, "{f_type=");
+    trace_add_enum(out, &flag_set_file_system, (uint64_t)stat->f_type);
+    trace_add(out, ", f_bsize=%ld, f_blocks=%lu, f_bfree=%lu, f_bavail=%lu", (long)stat->f_bsize,
+              (unsigned long)stat->f_blocks, (unsigned long)stat->f_bfree,
+              (unsigned long)stat->f_bavail);
+    trace_add(out, ", f_files=%lu, f_ffree=%lu, f_fsid={val=[%#x, %#x]}, f_namelen=%ld",
+              (unsigned long)stat->f_files, (unsigned long)stat->f_ffree, (unsigned)fsid[0],
+              (unsigned)fsid[1], (long)stat->f_namelen);
+    trace_add(out, ", f_frsize=%ld, f_flags=", (long)stat->f_frsize);
+    trace_add_flags(out, &flag_set_statfs, (uint64_t)stat->f_flags);
+    trace_add(out, "}");
 }
 
 TRACE_STRUCT(utimbuf, sizeof(struct utimbuf)) {
     const struct utimbuf *times = data;
 
-    trace_add(out, "{actime=%ld, modtime=%ld}", (long)times->actime, (long)times->modtime);
+    trace_add(out, "{actime=%ld", (long)times->actime);
+    add_date(out, times->actime, 0, 0);
+    trace_add(out, ", modtime=%ld", (long)times->modtime);
+    add_date(out, times->modtime, 0, 0);
+    trace_add(out, "}");
 }
 
-TRACE_STRUCT(pollfd, sizeof(struct pollfd)) {
+static void add_lock(struct trace_text *out, const struct flock *lock) {
+    trace_add(out, "{l_type=");
+    trace_add_enum(out, &flag_set_lock, (uint64_t)lock->l_type);
+    trace_add(out, ", l_whence=");
+    trace_add_enum(out, &flag_set_seek, (uint64_t)lock->l_whence);
+    trace_add(out, ", l_start=%" PRId64 ", l_len=%" PRId64, (int64_t)lock->l_start,
+              (int64_t)lock->l_len);
+}
+
+TRACE_STRUCT(flock, sizeof(struct flock)) {
+    add_lock(out, data);
+    trace_add(out, "}");
+}
+
+TRACE_STRUCT(flock_got, sizeof(struct flock)) {
+    add_lock(out, data);
+    trace_add(out, ", l_pid=%d}", ((const struct flock *)data)->l_pid);
+}
+
+TRACE_STRUCT(owner, 8) {
+    const int *owner = data; /* struct f_owner_ex */
+
+    trace_add(out, "{type=");
+    trace_add_enum(out, &flag_set_owner, (uint32_t)owner[0]);
+    trace_add(out, ", pid=%d}", owner[1]);
+}
+
+static bool poll_ready(const void *data) {
+    return ((const struct pollfd *)data)->revents != 0;
+}
+
+static void print_poll_ready(struct trace_text *out, struct task *task, const void *data) {
     const struct pollfd *poll = data;
 
-    trace_add(out, "{fd=%d, events=", poll->fd);
-    trace_add_flags(out, &flag_set_poll, (unsigned short)poll->events);
-    if (poll->revents) {
-        trace_add(out, ", revents=");
-        trace_add_flags(out, &flag_set_poll, (unsigned short)poll->revents);
+    trace_add(out, "{fd=%d, revents=", poll->fd);
+    trace_add_flags(out, &flag_set_poll, (unsigned short)poll->revents);
+    trace_add(out, "}");
+}
+
+TRACE_STRUCT(pollfd, sizeof(struct pollfd), poll_ready, print_poll_ready) {
+    const struct pollfd *poll = data;
+
+    trace_add(out, "{fd=%d", poll->fd);
+    if (poll->fd >= 0) {
+        trace_add(out, ", events=");
+        trace_add_flags(out, &flag_set_poll, (unsigned short)poll->events);
     }
     trace_add(out, "}");
 }
@@ -136,26 +241,25 @@ TRACE_STRUCT(epoll_event, sizeof(struct epoll_event)) {
 
     trace_add(out, "{events=");
     trace_add_flags(out, &flag_set_epoll, event->events);
-    trace_add(out, ", data=0x%" PRIx64 "}", (uint64_t)event->data.u64);
-}
-
-/* Only the first numbers are shown: how many there are is another argument's matter. */
-TRACE_STRUCT(fd_set, 8) {
-    uint64_t bits = *(const uint64_t *)data;
-    const char *separator = "";
-
-    trace_add(out, "[");
-    for (int fd = 0; fd < 64; fd++) {
-        if (bits >> fd & 1) {
-            trace_add(out, "%s%d", separator, fd);
-            separator = " ";
-        }
-    }
-    trace_add(out, "]");
+    trace_add(out, ", data={u32=%u, u64=%" PRIu64 "}}", event->data.u32, (uint64_t)event->data.u64);
 }
 
 TRACE_STRUCT(sigset, 8) {
     trace_add_sigset(out, *(const kernel_sigset *)data);
+}
+
+/* pselect6(2) */
+TRACE_STRUCT(sigset_argument, 16) {
+    const uint64_t *argument = data;
+    kernel_sigset set;
+
+    trace_add(out, "{sigmask=");
+    if (trace_copy(task, &set, argument[0], sizeof(set)) == 0) {
+        trace_add_sigset(out, set);
+    } else {
+        trace_add_pointer(out, argument[0]);
+    }
+    trace_add(out, ", sigsetsize=%" PRIu64 "}", argument[1]);
 }
 
 TRACE_STRUCT(sigaction, sizeof(struct user_sigaction)) {
@@ -192,15 +296,29 @@ TRACE_STRUCT(siginfo, sizeof(siginfo_t)) {
     trace_add_siginfo(out, data);
 }
 
-TRACE_STRUCT(sigevent, 16) {
+TRACE_STRUCT(sigevent, 24) {
     const struct {
         uint64_t value;
-        int signal, notify;
+        int signal, notify, thread;
     } *event = data;
 
-    trace_add(out, "{sigev_value=0x%" PRIx64 ", sigev_signo=", event->value);
-    trace_add_signal(out, event->signal);
-    trace_add(out, ", sigev_notify=%d}", event->notify);
+    trace_add(out, "{");
+    if (event->value) {
+        trace_add(out, "sigev_value={sival_int=%d, sival_ptr=%#" PRIx64 "}, ", (int)event->value,
+                  event->value);
+    }
+    trace_add(out, "sigev_signo=");
+    if (event->notify == SIGEV_SIGNAL || event->notify == SIGEV_THREAD_ID) {
+        trace_add_signal(out, event->signal);
+    } else {
+        trace_add(out, "%d", event->signal);
+    }
+    trace_add(out, ", sigev_notify=");
+    trace_add_enum(out, &flag_set_sigev, (uint32_t)event->notify);
+    if (event->notify == SIGEV_THREAD_ID) {
+        trace_add(out, ", sigev_notify_thread_id=%d", event->thread);
+    }
+    trace_add(out, "}");
 }
 
 TRACE_STRUCT(wait_status, 4) {
@@ -234,7 +352,7 @@ TRACE_STRUCT(rusage, sizeof(struct rusage)) {
 static void add_limit(struct trace_text *out, uint64_t limit) {
     if (limit == RLIM64_INFINITY) {
         trace_add(out, "RLIM64_INFINITY");
-    } else if (limit && limit % 1024 == 0) {
+    } else if (limit > 1024 && limit % 1024 == 0) {
         trace_add(out, "%" PRIu64 "*1024", limit / 1024);
     } else {
         trace_add(out, "%" PRIu64, limit);
@@ -264,8 +382,12 @@ TRACE_STRUCT(utsname, sizeof(struct utsname)) {
 TRACE_STRUCT(sysinfo, sizeof(struct sysinfo)) {
     const struct sysinfo *info = data;
 
-    trace_add(out, "{uptime=%ld, totalram=%lu, freeram=%lu, procs=%u, ...}", info->uptime,
-              info->totalram, info->freeram, info->procs);
+    trace_add(out, "{uptime=%ld, loads=[%lu, %lu, %lu], totalram=%lu, freeram=%lu", info->uptime,
+              info->loads[0], info->loads[1], info->loads[2], info->totalram, info->freeram);
+    trace_add(out, ", sharedram=%lu, bufferram=%lu, totalswap=%lu, freeswap=%lu, procs=%u",
+              info->sharedram, info->bufferram, info->totalswap, info->freeswap, info->procs);
+    trace_add(out, ", totalhigh=%lu, freehigh=%lu, mem_unit=%u}", info->totalhigh, info->freehigh,
+              info->mem_unit);
 }
 
 TRACE_STRUCT(tms, sizeof(struct tms)) {
@@ -281,28 +403,96 @@ TRACE_STRUCT(cap_header, 8) {
         int pid;
     } *header = data;
 
-    trace_add(out, "{version=%#x, pid=%d}", header->version, header->pid);
+    trace_add(out, "{version=");
+    trace_add_enum(out, &flag_set_cap_version, header->version);
+    trace_add(out, ", pid=%d}", header->pid);
 }
 
 TRACE_STRUCT(cap_data, 24) {
     const struct { uint32_t effective, permitted, inheritable; } *caps = data;
 
-    trace_add(out, "{effective=%#" PRIx64 ", permitted=%#" PRIx64 ", inheritable=%#" PRIx64 "}",
-              caps[0].effective | (uint64_t)caps[1].effective << 32,
-              caps[0].permitted | (uint64_t)caps[1].permitted << 32,
-              caps[0].inheritable | (uint64_t)caps[1].inheritable << 32);
+    trace_add(out, "{effective=");
+    trace_add_flags(out, &flag_set_caps, caps[0].effective | (uint64_t)caps[1].effective << 32);
+    trace_add(out, ", permitted=");
+    trace_add_flags(out, &flag_set_caps, caps[0].permitted | (uint64_t)caps[1].permitted << 32);
+    trace_add(out, ", inheritable=");
+    trace_add_flags(out, &flag_set_caps, caps[0].inheritable | (uint64_t)caps[1].inheritable << 32);
+    trace_add(out, "}");
+}
+
+TRACE_STRUCT(sched_attr, 48) {
+    const struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } *attr = data;
+
+    trace_add(out, "{size=%u, sched_policy=", attr->size);
+    trace_add_enum(out, &flag_set_sched, attr->policy);
+    trace_add(out, ", sched_flags=%#" PRIx64 ", sched_nice=%d, sched_priority=%u", attr->flags,
+              attr->nice, attr->priority);
+    trace_add(out, ", sched_runtime=%" PRIu64 ", sched_deadline=%" PRIu64 ", sched_period=%" PRIu64,
+              attr->runtime, attr->deadline, attr->period);
+    trace_add(out, "}");
+}
+
+TRACE_STRUCT(winsize, 8) {
+    const uint16_t *size = data;
+
+    trace_add(out, "{ws_row=%u, ws_col=%u, ws_xpixel=%u, ws_ypixel=%u}", size[0], size[1], size[2],
+              size[3]);
+}
+
+/* The kernel's struct termios: four words of modes, of which strace shows as much. */
+TRACE_STRUCT(termios, 36) {
+    static const struct {
+        unsigned word, bit;
+        const char *name;
+    } modes[] = {{1, OPOST, "opost"}, {3, ISIG, "isig"}, {3, ICANON, "icanon"}, {3, ECHO, "echo"}};
+    static const char *const speeds[] = {"B0",    "B50",   "B75",    "B110",  "B134",  "B150",
+                                         "B200",  "B300",  "B600",   "B1200", "B1800", "B2400",
+                                         "B4800", "B9600", "B19200", "B38400"};
+    const unsigned *words = data;
+    unsigned speed = words[2] & CBAUD;
+
+    if (speed < ARRAY_SIZE(speeds)) {
+        trace_add(out, "{%s", speeds[speed]);
+    } else {
+        trace_add(out, "{c_cflag=%#x", words[2]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+        trace_add(out, words[modes[i].word] & modes[i].bit ? " %s" : " -%s", modes[i].name);
+    }
+    trace_add(out, " ...}");
 }
 
 TRACE_STRUCT(clone_args, 64) {
     const uint64_t *args = data; /* clone(2), struct clone_args */
+    uint64_t flags = args[0];
 
     trace_add(out, "{flags=");
-    trace_add_flags(out, &flag_set_clone, args[0]);
+    trace_add_flags(out, &flag_set_clone, flags);
+    if (flags & CLONE_PIDFD) {
+        trace_add(out, ", pidfd=%#" PRIx64, args[1]);
+    }
+    if (flags & (CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID)) {
+        trace_add(out, ", child_tid=%#" PRIx64, args[2]);
+    }
+    if (flags & CLONE_PARENT_SETTID) {
+        trace_add(out, ", parent_tid=%#" PRIx64, args[3]);
+    }
     trace_add(out, ", exit_signal=");
     trace_add_signal(out, (int)args[4]);
     trace_add(out, ", stack=");
     trace_add_pointer(out, args[5]);
-    trace_add(out, ", stack_size=%#" PRIx64 ", tls=%#" PRIx64 "}", args[6], args[7]);
+    trace_add(out, ", stack_size=");
+    trace_add_hex(out, args[6]);
+    if (flags & CLONE_SETTLS) {
+        trace_add(out, ", tls=%#" PRIx64, args[7]);
+    }
+    trace_add(out, "}");
 }
 
 TRACE_STRUCT(open_how, 24) {
@@ -310,22 +500,10 @@ TRACE_STRUCT(open_how, 24) {
 
     trace_add(out, "{flags=");
     trace_add_flags(out, &flag_set_open, how[0]);
-    trace_add(out, ", mode=%#" PRIo64 ", resolve=", how[1]);
+    if (how[1] || how[0] & O_CREAT) {
+        trace_add(out, ", mode=%#03" PRIo64, how[1]);
+    }
+    trace_add(out, ", resolve=");
     trace_add_flags(out, &flag_set_resolve, how[2]);
-    trace_add(out, "}");
-}
-
-TRACE_STRUCT(msghdr, sizeof(struct msghdr)) {
-    const struct msghdr *message = data;
-    uint64_t name = (uint64_t)(uintptr_t)message->msg_name;
-
-    trace_add(out, "{msg_name=");
-    trace_add_pointer(out, name);
-    trace_add(out, ", msg_namelen=%u, msg_iov=", message->msg_namelen);
-    trace_add_iovec(out, task, (uint64_t)(uintptr_t)message->msg_iov, message->msg_iovlen,
-                    UINT64_MAX);
-    trace_add(out, ", msg_iovlen=%zu, msg_controllen=%zu, msg_flags=", message->msg_iovlen,
-              message->msg_controllen);
-    trace_add_flags(out, &flag_set_msg, (uint32_t)message->msg_flags);
     trace_add(out, "}");
 }

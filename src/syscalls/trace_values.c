@@ -1,14 +1,11 @@
 /* Printing of single values for --strace: strings, flags, signals, modes, errors. */
 #include "syscalls/trace_internal.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/socket.h>
+#include <sys/select.h>
 #include <sys/sysmacros.h>
-#include <sys/un.h>
 
 void trace_add(struct trace_text *out, const char *format, ...) {
     size_t room = sizeof(out->text) - out->used;
@@ -29,6 +26,15 @@ void trace_add_pointer(struct trace_text *out, uint64_t address) {
     } else {
         trace_add(out, "NULL");
     }
+}
+
+void trace_add_hex(struct trace_text *out, uint64_t value) {
+    trace_add(out, "%#" PRIx64, value);
+}
+
+int trace_copy(struct task *task, void *to, uint64_t address, size_t size) {
+    return address && task->thread ? copy_from_user(task->thread, to, user_address(address), size)
+                                   : -EFAULT;
 }
 
 void trace_add_quoted(struct trace_text *out, const char *bytes, size_t size, bool cut) {
@@ -54,7 +60,7 @@ void trace_add_quoted(struct trace_text *out, const char *bytes, size_t size, bo
 }
 
 void trace_add_flags(struct trace_text *out, const struct flag_set *set, uint64_t value) {
-    uint64_t left = value & ~set->mask;
+    uint64_t left = value;
     const char *separator = "";
 
     for (size_t i = 0; i < set->count; i++) {
@@ -63,6 +69,7 @@ void trace_add_flags(struct trace_text *out, const struct flag_set *set, uint64_
         if (set->mask && !(name->value & ~set->mask) && (value & set->mask) == name->value) {
             trace_add(out, "%s%s", separator, name->name);
             separator = "|";
+            left &= ~set->mask;
         } else if (name->value & ~set->mask && (left & name->value) == name->value) {
             trace_add(out, "%s%s", separator, name->name);
             separator = "|";
@@ -73,7 +80,11 @@ void trace_add_flags(struct trace_text *out, const struct flag_set *set, uint64_
         }
     }
     if (left || !*separator) {
-        trace_add(out, left ? "%s0x%" PRIx64 : "%s%" PRIu64, separator, left);
+        trace_add(out, "%s", separator);
+        trace_add_hex(out, left);
+        if (left && !*separator) {
+            trace_add(out, " /* %s??? */", set->prefix);
+        }
     }
 }
 
@@ -85,7 +96,8 @@ void trace_add_enum(struct trace_text *out, const struct flag_set *set, uint64_t
             return;
         }
     }
-    trace_add(out, "0x%" PRIx64 " /* %s? */", value, set->name);
+    trace_add_hex(out, value);
+    trace_add(out, " /* %s??? */", set->prefix);
 }
 
 static const char *const signal_names[] = {
@@ -114,6 +126,25 @@ void trace_add_signal(struct trace_text *out, int signal) {
     } else {
         trace_add(out, "%d", signal);
     }
+}
+
+void trace_add_bits(struct trace_text *out, struct task *task, uint64_t address, uint64_t count) {
+    uint8_t bits[FD_SETSIZE / 8] = {0};
+    size_t wanted = (size_t)MIN(count, (uint64_t)FD_SETSIZE);
+    const char *separator = "";
+
+    if (!address || (wanted && trace_copy(task, bits, address, (wanted + 7) / 8) < 0)) {
+        trace_add_pointer(out, address);
+        return;
+    }
+    trace_add(out, "[");
+    for (size_t i = 0; i < wanted; i++) {
+        if (bits[i / 8] >> i % 8 & 1) {
+            trace_add(out, "%s%zu", separator, i);
+            separator = " ";
+        }
+    }
+    trace_add(out, "]");
 }
 
 void trace_add_sigset(struct trace_text *out, kernel_sigset set) {
@@ -205,13 +236,11 @@ void trace_add_bytes(struct trace_text *out, struct task *task, uint64_t address
 }
 
 void trace_add_iovec(struct trace_text *out, struct task *task, uint64_t address, uint64_t count,
-                     uint64_t bytes) {
+                     uint64_t bytes, bool data) {
     struct user_iovec vec[TRACE_ARRAY_MAX];
     size_t shown = (size_t)MIN(count, (uint64_t)TRACE_ARRAY_MAX);
 
-    if (!address ||
-        (shown && (!task->thread || copy_from_user(task->thread, vec, user_address(address),
-                                                   shown * sizeof(vec[0])) < 0))) {
+    if (!address || (shown && trace_copy(task, vec, address, shown * sizeof(vec[0])) < 0)) {
         trace_add_pointer(out, address);
         return;
     }
@@ -220,45 +249,15 @@ void trace_add_iovec(struct trace_text *out, struct task *task, uint64_t address
         uint64_t size = MIN(vec[i].len, bytes);
 
         trace_add(out, "%s{iov_base=", i ? ", " : "");
-        trace_add_bytes(out, task, vec[i].base, size);
+        if (data) {
+            trace_add_bytes(out, task, vec[i].base, size);
+        } else {
+            trace_add_pointer(out, vec[i].base);
+        }
         trace_add(out, ", iov_len=%" PRIu64 "}", vec[i].len);
         bytes -= size;
     }
     trace_add(out, count > shown ? ", ...]" : "]");
-}
-
-void trace_add_sockaddr(struct trace_text *out, const void *address, size_t size) {
-    const struct sockaddr_un *local = address;
-    const struct sockaddr_in *inet = address;
-    const struct sockaddr_in6 *inet6 = address;
-    char text[INET6_ADDRSTRLEN];
-
-    if (size < sizeof(sa_family_t)) {
-        trace_add(out, "{}");
-    } else if (local->sun_family == AF_UNIX) {
-        size_t length = size - offsetof(struct sockaddr_un, sun_path);
-
-        trace_add(out, "{sa_family=AF_UNIX");
-        if (length > 0 && local->sun_path[0]) {
-            trace_add(out, ", sun_path=");
-            trace_add_quoted(out, local->sun_path, strnlen(local->sun_path, length), false);
-        } else if (length > 1) {
-            trace_add(out, ", sun_path=@");
-            trace_add_quoted(out, local->sun_path + 1, length - 1, false);
-        }
-        trace_add(out, "}");
-    } else if (local->sun_family == AF_INET && size >= sizeof(*inet)) {
-        trace_add(out, "{sa_family=AF_INET, sin_port=htons(%u), sin_addr=inet_addr(\"%s\")}",
-                  ntohs(inet->sin_port), inet_ntop(AF_INET, &inet->sin_addr, text, sizeof(text)));
-    } else if (local->sun_family == AF_INET6 && size >= sizeof(*inet6)) {
-        trace_add(out,
-                  "{sa_family=AF_INET6, sin6_port=htons(%u), inet_pton(AF_INET6, \"%s\"), "
-                  "sin6_scope_id=%u}",
-                  ntohs(inet6->sin6_port),
-                  inet_ntop(AF_INET6, &inet6->sin6_addr, text, sizeof(text)), inet6->sin6_scope_id);
-    } else {
-        trace_add(out, "{sa_family=%u, ...}", local->sun_family);
-    }
 }
 
 static const char *code_name(int signal, int code) {
@@ -307,6 +306,11 @@ static const char *code_name(int signal, int code) {
     return NULL;
 }
 
+/* clock_t, a hundredth of a second */
+static void add_ticks(struct trace_text *out, long ticks) {
+    trace_add(out, ticks ? "%ld /* %ld.%02ld s */" : "%ld", ticks, ticks / 100, ticks % 100);
+}
+
 void trace_add_siginfo(struct trace_text *out, const siginfo_t *info) {
     const char *code = code_name(info->si_signo, info->si_code);
 
@@ -328,12 +332,15 @@ void trace_add_siginfo(struct trace_text *out, const siginfo_t *info) {
         } else {
             trace_add_signal(out, info->si_status);
         }
+        trace_add(out, ", si_utime=");
+        add_ticks(out, info->si_utime);
+        trace_add(out, ", si_stime=");
+        add_ticks(out, info->si_stime);
     } else if (info->si_code == SI_USER || info->si_code == SI_TKILL || info->si_code == SI_QUEUE) {
         trace_add(out, ", si_pid=%d, si_uid=%u", info->si_pid, info->si_uid);
         if (info->si_code == SI_QUEUE) {
-            trace_add(out, ", si_value={sival_int=%d, sival_ptr=", info->si_int);
+            trace_add(out, ", si_int=%d, si_ptr=", info->si_int);
             trace_add_pointer(out, (uint64_t)(uintptr_t)info->si_ptr);
-            trace_add(out, "}");
         }
     } else if (info->si_code == SI_TIMER) {
         trace_add(out, ", si_timerid=%#x, si_overrun=%d", (unsigned)info->si_timerid,

@@ -16,16 +16,16 @@
 #include "task/signal_internal.h"
 
 static signal_trace_fn *trace_hook;
-static signal_dropped_fn *dropped_hook;
+static signal_untaken_fn *untaken_hook;
 
-void signal_set_trace(signal_trace_fn *trace, signal_dropped_fn *dropped) {
+void signal_set_trace(signal_trace_fn *trace, signal_untaken_fn *untaken) {
     trace_hook = trace;
-    dropped_hook = dropped;
+    untaken_hook = untaken;
 }
 
-void signal_report_dropped(pid_t tid, const struct signal_info *info) {
-    if (dropped_hook) {
-        dropped_hook(tid, info);
+void signal_report_untaken(pid_t tid, const struct signal_info *info) {
+    if (untaken_hook) {
+        untaken_hook(tid, info);
     }
 }
 

@@ -78,8 +78,8 @@ void signal_publish_locked(struct thread_group *group, struct task *task, kernel
  * rely on it), else a task that has nothing else to look at, else any. NULL: all block it. The
  * caller holds kernel->pids_lock and group->signal_lock. */
 struct task *signal_choose_locked(struct thread_group *group, int signal);
-/* To the trace: a signal that nobody will see. */
-void signal_report_dropped(pid_t tid, const struct signal_info *info);
+/* To the trace: a signal that this task does not take, since it is ignored or kills the group. */
+void signal_report_untaken(pid_t tid, const struct signal_info *info);
 
 /* signal_queue.c. The caller holds group->signal_lock. */
 /* Takes the next of the signals in `set`. */

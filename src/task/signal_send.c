@@ -70,7 +70,7 @@ static int send_both_locked(struct thread_group *group, struct task *task,
     signal_publish_locked(group, task, SIGNAL_BIT(signal));
     taker = task ? (task_wants(task, signal) ? task : NULL) : signal_choose_locked(group, signal);
     if (!force && dropped_locked(group, task, signal, &action)) {
-        signal_report_dropped(task ? task->id : group->leader, info);
+        signal_report_untaken(task ? task->id : group->leader, info);
         return timer ? SIGNAL_TIMER_DROPPED : 0;
     }
     if (timer && signal_timer_pending_locked(pending, timer)) {
@@ -90,6 +90,9 @@ static int send_both_locked(struct thread_group *group, struct task *task,
         return 0;
     }
     if (signal == SIGKILL || signal_action_kills(&action, signal)) {
+        if (signal != SIGKILL) {
+            signal_report_untaken(taker->id, info);
+        }
         signal_group_exit_both_locked(group, signal);
         return 0;
     }
@@ -97,17 +100,23 @@ static int send_both_locked(struct thread_group *group, struct task *task,
     return 0;
 }
 
-int signal_send_group_locked(struct thread_group *group, const struct signal_info *info) {
+/* The same for a caller that holds pids_lock alone. */
+static int send_and_notify_locked(struct thread_group *group, struct task *task,
+                                  const struct signal_info *info, uint64_t timer) {
     int notify = 0;
     int result;
 
     lock_acquire(&group->signal_lock);
-    result = send_both_locked(group, NULL, info, 0, false, &notify);
+    result = send_both_locked(group, task, info, timer, false, &notify);
     lock_release(&group->signal_lock);
     if (notify) {
         signal_notify_parent_locked(group, notify, SIGCONT);
     }
     return result;
+}
+
+int signal_send_group_locked(struct thread_group *group, const struct signal_info *info) {
+    return send_and_notify_locked(group, NULL, info, 0);
 }
 
 int signal_send_group(struct thread_group *group, const struct signal_info *info) {
@@ -117,26 +126,14 @@ int signal_send_group(struct thread_group *group, const struct signal_info *info
 
 int signal_send_task(struct task *task, const struct signal_info *info) {
     struct thread_group *group = task->thread_group;
-    int notify = 0;
-    int result;
 
     READ_GUARD(&group->kernel->pids_lock);
-    if (task->exited) {
-        return 0;
-    }
-    lock_acquire(&group->signal_lock);
-    result = send_both_locked(group, task, info, 0, false, &notify);
-    lock_release(&group->signal_lock);
-    if (notify) {
-        signal_notify_parent_locked(group, notify, SIGCONT);
-    }
-    return result;
+    return task->exited ? 0 : send_and_notify_locked(group, task, info, 0);
 }
 
 enum signal_timer_result signal_send_timer(struct thread_group *group, pid_t tid,
                                            const struct signal_info *info, uint64_t timer) {
     struct task *task, *target = NULL;
-    int notify = 0;
     int result;
 
     READ_GUARD(&group->kernel->pids_lock);
@@ -148,12 +145,7 @@ enum signal_timer_result signal_send_timer(struct thread_group *group, pid_t tid
     if (tid && !target) {
         return SIGNAL_TIMER_DROPPED;
     }
-    lock_acquire(&group->signal_lock);
-    result = send_both_locked(group, target, info, timer, false, &notify);
-    lock_release(&group->signal_lock);
-    if (notify) {
-        signal_notify_parent_locked(group, notify, SIGCONT);
-    }
+    result = send_and_notify_locked(group, target, info, timer);
     return result < 0 ? SIGNAL_TIMER_DROPPED : (enum signal_timer_result)result;
 }
 

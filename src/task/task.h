@@ -448,11 +448,11 @@ void signal_pending_sets(struct task *task, kernel_sigset *own, kernel_sigset *s
 void signal_get_sets(struct thread_group *group, kernel_sigset *ignored, kernel_sigset *caught);
 size_t signal_queued(struct thread_group *group);
 /* --strace's printers; set once at start. `trace`: a task takes the signal, no lock held.
- * `dropped`: it is ignored and forgotten when it is sent; called with locks up to SIGHAND, must not
- * sleep. */
+ * `untaken`: it is ignored and forgotten when it is sent, or ends the group; called with locks up
+ * to SIGHAND, must not sleep. */
 typedef void signal_trace_fn(struct task *task, const struct signal_info *info);
-typedef void signal_dropped_fn(pid_t task, const struct signal_info *info);
-void signal_set_trace(signal_trace_fn *trace, signal_dropped_fn *dropped);
+typedef void signal_untaken_fn(pid_t task, const struct signal_info *info);
+void signal_set_trace(signal_trace_fn *trace, signal_untaken_fn *untaken);
 
 /* Action tables: one reference a thread group; CLONE_SIGHAND shares, fork copies. The table has a
  * lock of its own (SIGHAND, taken after a signal_lock), so that groups can share it. NULL: out of

@@ -55,14 +55,14 @@ static void flags(void **state) {
     PRINTS("PROT_NONE", trace_add_flags(&text, &flag_set_prot, 0));
     PRINTS("0", trace_add_flags(&text, &flag_set_wait, 0));
     PRINTS("F_OK", trace_add_flags(&text, &flag_set_access, 0));
-    PRINTS("X_OK|R_OK", trace_add_flags(&text, &flag_set_access, 5));
+    PRINTS("R_OK|X_OK", trace_add_flags(&text, &flag_set_access, 5));
     PRINTS("MAP_PRIVATE|MAP_ANONYMOUS",
            trace_add_flags(&text, &flag_set_mmap, MAP_PRIVATE | MAP_ANONYMOUS));
-    PRINTS("SIGCHLD|CLONE_VM|CLONE_VFORK",
+    PRINTS("CLONE_VM|CLONE_VFORK|SIGCHLD",
            trace_add_flags(&text, &flag_set_clone, SIGCHLD | CLONE_VM | CLONE_VFORK));
-    PRINTS("FUTEX_WAKE|FUTEX_PRIVATE_FLAG", trace_add_flags(&text, &flag_set_futex, 129));
+    PRINTS("FUTEX_WAKE_PRIVATE", trace_add_flags(&text, &flag_set_futex, 129));
     PRINTS("SEEK_END", trace_add_enum(&text, &flag_set_seek, 2));
-    PRINTS("0x63 /* seek? */", trace_add_enum(&text, &flag_set_seek, 99));
+    PRINTS("0x63 /* SEEK_??? */", trace_add_enum(&text, &flag_set_seek, 99));
     PRINTS("RUSAGE_CHILDREN", trace_add_enum(&text, &flag_set_rusage, (uint32_t)-1));
 }
 
@@ -79,7 +79,9 @@ static void signals(void **state) {
     info.si_pid = 7;
     info.si_uid = 0;
     info.si_status = SIGTERM;
-    PRINTS("{si_signo=SIGCHLD, si_code=CLD_KILLED, si_pid=7, si_uid=0, si_status=SIGTERM}",
+    info.si_stime = 150;
+    PRINTS("{si_signo=SIGCHLD, si_code=CLD_KILLED, si_pid=7, si_uid=0, si_status=SIGTERM, "
+           "si_utime=0, si_stime=150 /* 1.50 s */}",
            trace_add_siginfo(&text, &info));
     info = (siginfo_t){.si_signo = SIGSEGV, .si_code = SEGV_MAPERR};
     info.si_addr = NULL;
@@ -131,7 +133,7 @@ static void check_name(const struct flag_set *set, const char *name, uint64_t va
             return;
         }
     }
-    fail_msg("%s is not in the set %s", name, set->name);
+    fail_msg("%s is not in the set of %s", name, set->prefix);
 }
 #define SAME(set, name) check_name(&flag_set_##set, #name, (uint64_t)(name))
 
