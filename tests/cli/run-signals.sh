@@ -7,8 +7,8 @@ S=$STARLING
 signal() { # SIGNAL SCRIPT
     local pid status line
     mkfifo fifo
-    # The runner ignores SIGINT, and so does a background job of a script; a user's shell does not.
-    env ${DEFAULTS:---default-signal=INT} "$S" run -- sh -c "$2" >fifo 2>err &
+    # The runner ignores SIGINT, as does a background job of a script, and nohup SIGHUP; a user's shell does not.
+    env ${DEFAULTS:---default-signal=HUP,INT,QUIT} "$S" run -- sh -c "$2" >fifo 2>err &
     pid=$!
     exec 5<fifo
     rm fifo
@@ -140,7 +140,7 @@ status=("${PIPESTATUS[@]}")
 [ "${status[0]}" = 141 ] || fail "a writer into a closed pipe ends with ${status[0]}, expected 141"
 
 # nohup: what is ignored outside is not forwarded.
-same_text "an ignored signal" "$( (trap '' HUP; signal HUP "trap 'echo hup' HUP; echo ready; sleep 0.3; echo end") )" "ready 0 end"
+same_text "an ignored signal" "$( (trap '' HUP; DEFAULTS=--default-signal=INT signal HUP "trap 'echo hup' HUP; echo ready; sleep 0.3; echo end") )" "ready 0 end"
 
 # The end of the first program ends the rest.
 expect 0 '^end$' '' "$S" run -- sh -c 'sleep 1000 & sleep 1000 & echo end'

@@ -339,7 +339,9 @@ static void umount_and_mount(int fd) {
     CHECK_OK(close(open("m/f", O_CREAT | O_WRONLY, 0600)));
 }
 
-TEST(mount_is_not_busy) {
+/* Runs `use` in a child with a small file system of its own at m. */
+static void with_mount(void (*use)(void)) {
+    int status = 0;
     pid_t pid;
 
     CHECK(mkdir("m", 0700) == 0 || errno == EEXIST);
@@ -350,16 +352,23 @@ TEST(mount_is_not_busy) {
             mount("none", "m", "tmpfs", 0, "size=1m")) {
             _exit(77);
         }
-        closes_seen("m", NULL, umount_and_mount);
+        use();
         CHECK_OK(umount("m"));
         CHILD_EXIT();
     }
-    int status = 0;
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
         SKIP("no mounts of its own");
     }
     CHECK_EQ(status, 0);
+}
+
+static void mount_again(void) {
+    closes_seen("m", NULL, umount_and_mount);
+}
+
+TEST(mount_is_not_busy) {
+    with_mount(mount_again);
 }
 
 static void remake(int fd) {
@@ -367,28 +376,13 @@ static void remake(int fd) {
     CHECK_OK(close(open("m/f", O_CREAT | O_WRONLY, 0600)));
 }
 
-TEST(removed_file_is_freed) {
-    int status = 0;
-    pid_t pid;
+static void remove_and_fill(void) {
+    CHECK_OK(close(open("m/f", O_CREAT | O_WRONLY, 0600)));
+    closes_seen("m/f", unlink_full, remake);
+}
 
-    CHECK(mkdir("m", 0700) == 0 || errno == EEXIST);
-    pid = fork();
-    REQUIRE_OK(pid);
-    if (pid == 0) {
-        if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-            mount("none", "m", "tmpfs", 0, "size=1m")) {
-            _exit(77);
-        }
-        CHECK_OK(close(open("m/f", O_CREAT | O_WRONLY, 0600)));
-        closes_seen("m/f", unlink_full, remake);
-        CHECK_OK(umount("m"));
-        CHILD_EXIT();
-    }
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
-        SKIP("no mounts of its own");
-    }
-    CHECK_EQ(status, 0);
+TEST(removed_file_is_freed) {
+    with_mount(remove_and_fill);
 }
 
 /* ---- who shares, and who does not ---- */
