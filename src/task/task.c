@@ -145,12 +145,16 @@ static int start_group_locked(struct kernel *kernel, const struct task_params *p
     return 0;
 }
 
+static bool is_full_locked(struct kernel *kernel) {
+    return kernel->pid_limit && kernel->pids->count >= kernel->pid_limit;
+}
+
 static int join_tables_locked(struct kernel *kernel, const struct task_params *params,
                               struct signal_action_table *actions, struct task *task) {
     pid_t id;
     int result;
 
-    if (kernel->pid_limit && kernel->pids->count >= kernel->pid_limit) {
+    if (is_full_locked(kernel)) {
         return -EAGAIN;
     }
     if (params->creator) {
@@ -192,6 +196,7 @@ static int join_tables_locked(struct kernel *kernel, const struct task_params *p
 int task_create(struct kernel *kernel, const struct task_params *params, struct task_owner *owner) {
     struct signal_action_table *actions CLEANUP(signal_action_table_put) = NULL;
     struct task *task;
+    bool full;
     int result;
 
     owner->task = NULL;
@@ -213,7 +218,12 @@ int task_create(struct kernel *kernel, const struct task_params *params, struct 
     }
     rwlock_write_acquire(&kernel->pids_lock);
     result = join_tables_locked(kernel, params, actions, task);
+    full = result == -EAGAIN && is_full_locked(kernel);
     rwlock_write_release(&kernel->pids_lock);
+    if (full) {
+        log_once(LOG_WARN, "pids", 0, "the guests have %zu tasks, no more are made (--pids)",
+                 kernel->pid_limit);
+    }
     if (result) {
         task_put(task);
         return result;

@@ -46,6 +46,6 @@ fi
 expect 137 '' "\(--memory\)" "$S" run --memory 64M --timeout 50 -- sh -c 'cat /dev/zero >big'
 expect 137 '' "\(--memory\)" "$S" run --memory 64M --timeout 50 -- fallocate -l 1G big
 
-expect 0 'refused' '' "$S" run --pids 5 --timeout 50 -- bash -c \
+expect 0 'refused' 'the guests have 5 tasks, no more are made \(--pids\)' "$S" run --pids 5 --timeout 50 -- bash -c \
     'exec 2>/dev/null; (for i in 1 2 3 4 5 6 7 8; do sleep 5 & done; wait) || echo refused; kill $(jobs -p) 2>/dev/null; true'
 finish
