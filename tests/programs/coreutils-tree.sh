@@ -1,4 +1,4 @@
-# timeout: 240
+# timeout: 600
 # coreutils and findutils over a tree of 10,000 files: on the host's files below the layer in memory, inside the layer,
 # and on a writable bind.
 . "$TESTS/lib.sh"
