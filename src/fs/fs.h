@@ -75,9 +75,10 @@ struct inode {
     ino_t ino;
     mode_t type; /* S_IFMT bits; immutable */
     dev_t rdev;  /* devices; immutable */
-    uid_t
-        uid; /* these two where ops has no getattr: who made it; set before anybody else sees it */
-    gid_t gid;
+    /* Where ops has no getattr: who made it, and what chmod(2) and chown(2) made of that. */
+    _Atomic uid_t uid;
+    _Atomic gid_t gid;
+    _Atomic mode_t mode; /* without the type */
     const struct inode_ops *ops;
     const struct file_ops *file_ops; /* of files opened on it, unless ops->open replaces them */
     void *private;                   /* the file system's */

@@ -19,6 +19,7 @@ struct inode *inode_new(struct super_block *sb, ino_t ino, mode_t type, const st
     inode->sb = super_block_get(sb);
     inode->ino = ino;
     inode->type = type & S_IFMT;
+    inode->mode = S_ISSOCK(type) ? 0777 : 0600;
     inode->ops = ops;
     inode->file_ops = file_ops;
     inode->private = private;
@@ -92,10 +93,10 @@ int inode_getattr(struct inode *inode, struct kstat *stat) {
     if (inode->ops && inode->ops->getattr) {
         return inode->ops->getattr(inode, stat);
     }
-    /* Pipes, sockets, anonymous files: their attributes do not change. */
+    /* Pipes, sockets, anonymous files. */
     stat->dev = inode->sb->dev;
     stat->ino = inode->ino;
-    stat->mode = inode->type | (inode->type == S_IFSOCK ? 0777 : 0600);
+    stat->mode = inode->type | inode->mode;
     stat->uid = inode->uid;
     stat->gid = inode->gid;
     stat->nlink = 1;
@@ -156,15 +157,29 @@ static uint32_t setattr_event(unsigned valid) {
     return mask;
 }
 
+/* Pipes and sockets have an owner and a mode for as long as they are open; no times. */
+static int keep_attributes(struct inode *inode, const struct iattr *attr) {
+    if ((!S_ISFIFO(inode->type) && !S_ISSOCK(inode->type)) || (inode->ops && inode->ops->getattr) ||
+        (attr->valid & (ATTR_ATIME | ATTR_MTIME))) {
+        return -EPERM;
+    }
+    if (attr->valid & ATTR_UID) {
+        inode->uid = attr->uid;
+    }
+    if (attr->valid & ATTR_GID) {
+        inode->gid = attr->gid;
+    }
+    if (attr->valid & ATTR_MODE) {
+        inode->mode = attr->mode;
+    }
+    return 0;
+}
+
 int dentry_setattr(struct dentry *dentry, struct iattr *attr, const struct credentials *creds) {
     struct inode *inode = dentry->inode;
     struct kstat stat;
-    int error;
+    int error = inode_getattr(inode, &stat);
 
-    if (!inode->ops || !inode->ops->setattr) {
-        return -EPERM;
-    }
-    error = inode_getattr(inode, &stat);
     if (error) {
         return error;
     }
@@ -203,7 +218,8 @@ int dentry_setattr(struct dentry *dentry, struct iattr *attr, const struct crede
             attr->mode = mode;
         }
     }
-    error = inode->ops->setattr(inode, attr);
+    error = inode->ops && inode->ops->setattr ? inode->ops->setattr(inode, attr)
+                                              : keep_attributes(inode, attr);
     if (!error && ((attr->valid & (ATTR_ATIME | ATTR_MTIME)) ||
                    ((attr->valid & ATTR_MODE) && (attr->mode & (S_ISUID | S_ISGID))))) {
         /* What guests do by themselves from now on leaves other traces: new times, no set-id. */

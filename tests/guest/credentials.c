@@ -220,6 +220,42 @@ TEST(pipes_have_an_owner) {
     close(root_s[1]);
 }
 
+static void check_changes(int fd, int other_end) {
+    struct stat s;
+    CHECK_OK(fchmod(fd, 0640));
+    CHECK_OK(fchown(fd, 1000, 5));
+    CHECK_OK(fstat(fd, &s));
+    CHECK_EQ(s.st_mode & 07777, 0640);
+    CHECK_EQ(s.st_uid, 1000);
+    CHECK_EQ(s.st_gid, 5);
+    if (other_end >= 0) {
+        CHECK_OK(fstat(other_end, &s));
+        CHECK_EQ(s.st_uid, 1000);
+    }
+}
+
+/* What a container's start script does to its standard output: chown, then another user opens it.
+ */
+TEST(pipes_and_sockets_change_owners) {
+    AS_ROOT({
+        int p[2], s[2];
+        char name[32];
+        CHECK_OK(pipe(p));
+        CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+        check_changes(p[1], p[0]);
+        check_changes(s[0], -1);
+        CHECK_OK(fchmod(p[1], 0600));
+        CHECK_OK(setresgid(5, 5, 5));
+        CHECK_OK(setresuid(1000, 1000, 1000));
+        CHECK_OK(prctl(PR_SET_DUMPABLE, 1));
+        snprintf(name, sizeof name, "/proc/self/fd/%d", p[1]);
+        CHECK_OK(open(name, O_WRONLY | O_NONBLOCK));
+        CHECK_OK(fchmod(p[1], 0400));
+        CHECK_ERR(open(name, O_WRONLY | O_NONBLOCK), EACCES);
+        CHECK_ERR(fchown(p[1], 0, -1), EPERM);
+    });
+}
+
 TEST(keepcaps) {
     AS_ROOT({
         CHECK_EQ(prctl(PR_GET_KEEPCAPS), 0);
