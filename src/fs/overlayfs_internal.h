@@ -98,13 +98,20 @@ int MUST_CHECK overlay_open_real(struct inode *real, int flags, const struct cre
 int MUST_CHECK overlay_open_lower(struct inode *inode, int flags, const struct credentials *creds,
                                   const struct open_name *opening, struct file **file);
 
-/* overlayfs_names.c */
+/* overlayfs_lookup.c */
 int overlay_lookup(struct inode *dir, const char *name, struct inode **child);
 int overlay_lookup_stat(struct inode *dir, const char *name, struct inode **child,
                         struct kstat *stat);
 bool overlay_revalidate(struct inode *dir, const char *name, struct inode *child);
 bool overlay_confirm(struct inode *dir, const char *path, struct inode *child, struct kstat *stat);
 int overlay_peek(struct inode *dir, const char *path, struct kstat *stat, ino_t *ino);
+/* Would the name be seen if the upper file system had nothing to say about it? 1, 0, -errno. */
+int overlay_lower_has(struct inode *dir, const char *name);
+/* The upper entry, whiteouts too; owned; NULL and 0 when there is none. */
+int MUST_CHECK overlay_upper_lookup(struct inode *upper_dir, const char *name,
+                                    struct inode **found);
+
+/* overlayfs_names.c */
 int overlay_create(struct inode *dir, const char *name, mode_t mode,
                    const struct credentials *creds, struct inode **child);
 int overlay_mkdir(struct inode *dir, const char *name, mode_t mode, const struct credentials *creds,
@@ -120,9 +127,6 @@ int overlay_rename(struct inode *from_dir, const char *from, struct inode *child
                    struct inode *to_dir, const char *to, struct inode *replaced, unsigned flags);
 int overlay_tmpfile(struct inode *dir, mode_t mode, const struct credentials *creds,
                     struct inode **child);
-/* The upper entry, whiteouts too; owned; NULL and 0 when there is none. */
-int MUST_CHECK overlay_upper_lookup(struct inode *upper_dir, const char *name,
-                                    struct inode **found);
 
 /* overlayfs_readdir.c */
 
