@@ -17,58 +17,13 @@
  * event thread's callback holds none when it sends. Timers end before their group: exit.c calls
  * posix_timers_stop() with no lock held, which waits for a running callback.
  */
-#include <sys/time.h>
-
-#include "task/signal_internal.h"
-
-#define MSEC   1000000LL
-#define SECOND 1000000000LL
-/* So that deadlines can be added to without a look at overflow. */
-#define TIME_MAX (INT64_MAX / 4)
-/* Behind ITIMER_*: expires at RLIMIT_CPU, and each second after that. */
-#define ITIMER_LIMIT 3
-#define ITIMER_COUNT 4
-
-enum timer_source { SOURCE_WALL, SOURCE_GROUP_CPU, SOURCE_GROUP_USER, SOURCE_THREAD_CPU };
-
-struct posix_timer {
-    struct list_head link;       /* timers->list; guarded by timers->lock */
-    struct posix_timers *timers; /* immutable, like all up to `value` */
-    int id;                      /* -1: an interval timer */
-    uint64_t number;             /* unique for ever: what queued signals know it by */
-    clockid_t clock;
-    enum timer_source source;
-    pid_t source_tid; /* SOURCE_THREAD_CPU */
-    int notify, signal;
-    pid_t tid; /* who gets the signal, 0: the group */
-    union sigval value;
-
-    /* guarded by timers->lock */
-    bool linked;   /* not deleted */
-    unsigned pins; /* users besides the list: the last one frees it when it was deleted */
-    bool armed;
-    bool waiting;    /* periodic, expired, and its signal not taken yet */
-    uint64_t arming; /* counts settings: a callback can tell that it came too late */
-    int64_t deadline, interval;
-    int64_t overrun, last_overrun;
-    struct poller_timer timer;
-};
-
-struct posix_timers {
-    struct thread_group *group; /* weak; immutable: outlives this */
-    struct lock lock;           /* class TIMERS */
-    struct list_head list;      /* POSIX timers; guarded by lock */
-    int next_id;                /* guarded by lock */
-    size_t count;               /* guarded by lock */
-    _Atomic bool limited;       /* ITIMER_LIMIT was ever set */
-    struct posix_timer itimers[ITIMER_COUNT];
-};
+#include "task/timers_internal.h"
 
 static _Atomic uint64_t next_number = 1;
 
 static void timer_expired(void *arg, uint32_t events);
 
-static void timer_init(struct posix_timers *timers, struct posix_timer *timer) {
+void timer_init(struct posix_timers *timers, struct posix_timer *timer) {
     list_init(&timer->link);
     timer->timers = timers;
     timer->number = atomic_fetch_add(&next_number, 1);
@@ -108,16 +63,14 @@ struct posix_timers *posix_timers_new(struct thread_group *group) {
     return timers;
 }
 
-/* Takes it out of the list, so that nothing arms it any more; the caller gets a pin. */
-static void timer_unlink_locked(struct posix_timer *timer) {
+void timer_unlink_locked(struct posix_timer *timer) {
     list_del(&timer->link);
     timer->linked = false;
     timer->timers->count--;
     timer->pins++;
 }
 
-/* The last pin of a deleted timer frees it. No lock held. */
-static void timer_unpin(struct posix_timer *timer) {
+void timer_unpin(struct posix_timer *timer) {
     bool last;
 
     lock_acquire(&timer->timers->lock);
@@ -169,7 +122,7 @@ void posix_timers_free(struct posix_timers *timers) {
 /* ---- time ---- */
 
 /* Now, in the time of the timer's source. Takes locks of the group: no lock held. */
-static int64_t source_now(const struct posix_timer *timer) {
+int64_t timer_source_now(const struct posix_timer *timer) {
     struct thread_group *group = timer->timers->group;
     struct usage usage = {0};
 
@@ -260,7 +213,7 @@ static void timer_expired(void *arg, uint32_t events) {
     struct posix_timers *timers = timer->timers;
     struct signal_info info = {.signal = timer->signal};
     bool limit = timer == &timers->itimers[ITIMER_LIMIT];
-    int64_t now = source_now(timer), threads = source_threads(timer);
+    int64_t now = timer_source_now(timer), threads = source_threads(timer);
     uint64_t arming;
     int sent = 0, armed = 0;
 
@@ -317,7 +270,7 @@ check:
     }
 }
 
-static int overrun_count(int64_t overrun) {
+int timer_overrun_count(int64_t overrun) {
     return (int)MIN(overrun, (int64_t)INT32_MAX); /* DELAYTIMER_MAX */
 }
 
@@ -357,15 +310,14 @@ void posix_timer_taken(struct posix_timers *timers, uint64_t number, struct sign
     timer->last_overrun = timer->overrun;
     timer->overrun = 0;
     if (timer->id >= 0) {
-        info->info.si_overrun = overrun_count(timer->last_overrun);
+        info->info.si_overrun = timer_overrun_count(timer->last_overrun);
     }
 }
 
 /* ---- setting ---- */
 
 /* What is left; a running timer never reads as 0, which would mean disarmed. */
-static void timer_get_locked(const struct posix_timer *timer, int64_t now,
-                             struct timer_spec *spec) {
+void timer_get_locked(const struct posix_timer *timer, int64_t now, struct timer_spec *spec) {
     *spec = (struct timer_spec){.interval = timer->interval};
     if (!timer->armed) {
         return;
@@ -380,10 +332,10 @@ static void timer_get_locked(const struct posix_timer *timer, int64_t now,
     }
 }
 
-static int timer_set(struct posix_timer *timer, bool absolute, const struct timer_spec *spec,
-                     struct timer_spec *old) {
+int timer_set(struct posix_timer *timer, bool absolute, const struct timer_spec *spec,
+              struct timer_spec *old) {
     struct posix_timers *timers = timer->timers;
-    int64_t now = source_now(timer), threads = source_threads(timer);
+    int64_t now = timer_source_now(timer), threads = source_threads(timer);
     int64_t value = MIN(spec->value, TIME_MAX);
 
     if (absolute && timer->clock == CLOCK_REALTIME) {
@@ -436,7 +388,7 @@ int itimer_get(struct thread_group *group, int which, struct timer_spec *spec) {
         return -EINVAL;
     }
     timer = &group->timers->itimers[which];
-    now = source_now(timer);
+    now = timer_source_now(timer);
     LOCK_GUARD(&group->timers->lock);
     timer_get_locked(timer, now, spec);
     return 0;
@@ -448,188 +400,4 @@ int itimer_set(struct thread_group *group, int which, const struct timer_spec *s
         return -EINVAL;
     }
     return timer_set(&group->timers->itimers[which], false, spec, old);
-}
-
-/* ---- POSIX timers ---- */
-
-static bool in_group(struct task *current, pid_t tid) {
-    struct task *task CLEANUP(task_put) = kernel_get_task(current->thread_group->kernel, tid);
-
-    return task && task->thread_group == current->thread_group;
-}
-
-/* The source of a CPU-time clock id: of the caller, or of a thread of its own process
- * (clock_getcpuclockid(3); other processes' are refused). */
-static int cpu_clock_source(struct task *current, clockid_t clock, struct posix_timer *timer) {
-    pid_t pid = ~(clock >> 3);
-
-    switch (clock & 7) {
-    case 0: /* PROF */
-    case 2: /* SCHED */
-    case 1: /* VIRT */
-        if (pid != 0 && pid != task_get_pid(current)) {
-            return -EINVAL;
-        }
-        timer->source = (clock & 7) == 1 ? SOURCE_GROUP_USER : SOURCE_GROUP_CPU;
-        return 0;
-    case 4:
-    case 6: /* the same of one thread */
-        if (pid != 0 && !in_group(current, pid)) {
-            return -EINVAL;
-        }
-        timer->source = SOURCE_THREAD_CPU;
-        timer->source_tid = pid ? pid : task_get_tid(current);
-        return 0;
-    default:
-        return -EINVAL;
-    }
-}
-
-static int clock_source(struct task *current, clockid_t clock, struct posix_timer *timer) {
-    switch (clock) {
-    case CLOCK_REALTIME:
-    case CLOCK_MONOTONIC:
-    case CLOCK_BOOTTIME:
-        timer->source = SOURCE_WALL;
-        return 0;
-    case CLOCK_PROCESS_CPUTIME_ID:
-        timer->source = SOURCE_GROUP_CPU;
-        return 0;
-    case CLOCK_THREAD_CPUTIME_ID:
-        timer->source = SOURCE_THREAD_CPU;
-        timer->source_tid = task_get_tid(current);
-        return 0;
-    case CLOCK_MONOTONIC_RAW:
-    case CLOCK_REALTIME_COARSE:
-    case CLOCK_MONOTONIC_COARSE:
-    case CLOCK_TAI:
-    case CLOCK_REALTIME_ALARM:
-    case CLOCK_BOOTTIME_ALARM:
-        return -EOPNOTSUPP;
-    default:
-        return clock < 0 ? cpu_clock_source(current, clock, timer) : -EINVAL;
-    }
-}
-
-int posix_timer_create(struct task *current, const struct posix_timer_params *params) {
-    struct posix_timers *timers = current->thread_group->timers;
-    struct posix_timer *timer CLEANUP(free) = NULL;
-    uint64_t limit = rlimits_get(&current->thread_group->rlimits, RLIMIT_SIGPENDING);
-    int result, id;
-
-    if (params->notify != SIGEV_NONE && (params->signal < 1 || params->signal > SIGNAL_MAX)) {
-        return -EINVAL;
-    }
-    if (params->tid && !in_group(current, params->tid)) {
-        return -EINVAL;
-    }
-    timer = calloc(1, sizeof(*timer));
-    if (!timer) {
-        return -EAGAIN;
-    }
-    result = clock_source(current, params->clock, timer);
-    if (result < 0) {
-        return result;
-    }
-    timer_init(timers, timer);
-    timer->clock = params->clock;
-    timer->notify = params->notify;
-    timer->signal = params->signal;
-    timer->tid = params->tid;
-    timer->value = params->value;
-
-    LOCK_GUARD(&timers->lock);
-    /* Linux keeps a queue entry for each timer, which counts against this limit. */
-    if (timers->count >= limit) {
-        return -EAGAIN;
-    }
-    id = timers->next_id;
-    timers->next_id = id == INT32_MAX ? 0 : id + 1;
-    timer->id = id;
-    if (!params->has_value) {
-        timer->value.sival_int = id;
-    }
-    list_add_tail(&timer->link, &timers->list);
-    timers->count++;
-    timer = NULL;
-    return id;
-}
-
-static struct posix_timer *find_id_locked(struct posix_timers *timers, int id) {
-    struct posix_timer *timer;
-
-    list_for_each_entry (timer, &timers->list, link) {
-        if (timer->id == id) {
-            return timer;
-        }
-    }
-    return NULL;
-}
-
-/*
- * A timer of the caller's own group that cannot be freed meanwhile: deleting it (by another thread)
- * is put off by the pin. NULL: no such timer.
- */
-static struct posix_timer *timer_pin(struct posix_timers *timers, int id) {
-    struct posix_timer *timer;
-
-    LOCK_GUARD(&timers->lock);
-    timer = find_id_locked(timers, id);
-    if (timer) {
-        timer->pins++;
-    }
-    return timer;
-}
-
-int posix_timer_settime(struct thread_group *group, int id, bool absolute,
-                        const struct timer_spec *spec, struct timer_spec *old) {
-    struct posix_timer *timer = timer_pin(group->timers, id);
-    int result;
-
-    if (!timer) {
-        return -EINVAL;
-    }
-    result = timer_set(timer, absolute, spec, old);
-    timer_unpin(timer);
-    return result;
-}
-
-int posix_timer_gettime(struct thread_group *group, int id, struct timer_spec *spec) {
-    struct posix_timer *timer = timer_pin(group->timers, id);
-    int64_t now;
-
-    if (!timer) {
-        return -EINVAL;
-    }
-    now = source_now(timer);
-    lock_acquire(&group->timers->lock);
-    timer_get_locked(timer, now, spec);
-    lock_release(&group->timers->lock);
-    timer_unpin(timer);
-    return 0;
-}
-
-int posix_timer_getoverrun(struct thread_group *group, int id) {
-    struct posix_timer *timer;
-
-    LOCK_GUARD(&group->timers->lock);
-    timer = find_id_locked(group->timers, id);
-    return timer ? overrun_count(timer->last_overrun) : -EINVAL;
-}
-
-int posix_timer_delete(struct thread_group *group, int id) {
-    struct posix_timers *timers = group->timers;
-    struct posix_timer *timer;
-
-    lock_acquire(&timers->lock);
-    timer = find_id_locked(timers, id);
-    if (timer) {
-        timer_unlink_locked(timer);
-    }
-    lock_release(&timers->lock);
-    if (!timer) {
-        return -EINVAL;
-    }
-    timer_unpin(timer);
-    return 0;
 }
