@@ -106,6 +106,10 @@ DEFINE_CLEANUP(struct sock *, sock_put)
 void sock_close(struct sock *sock);
 int sock_file_new(struct sock *sock, int flags, struct file **file); /* takes over on success */
 struct ucred sock_current_creds(bool effective);
+/* The file's; NULL: it is no socket. */
+struct sock *sock_of_file(struct file *file);
+/* By MSG_DONTWAIT or O_NONBLOCK. */
+bool sock_nonblocking(struct file *file, int flags);
 /* When a wait of this sock ends: timeout_ns 0: never. `nonblocking`: at once. */
 deadline_ns sock_deadline(int64_t timeout_ns, bool nonblocking);
 /* What an interrupted or timed-out wait returns. */
