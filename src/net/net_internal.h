@@ -117,13 +117,15 @@ int sock_wait_error(int error, int64_t timeout_ns);
 /* The peer, owned, or NULL. */
 struct sock *sock_peer(struct sock *sock);
 
-/* sock_queue.c */
+/* sock_queue.c, sock_receive.c */
 ssize_t sock_send(struct sock *sock, const void *data, size_t size, int flags,
                   const struct socket_address *to, const struct walk *walk,
                   struct socket_control *control, bool nonblocking);
 ssize_t sock_receive(struct sock *sock, void *buffer, size_t size, int *flags,
                      struct socket_address *from, struct socket_control *control, bool nonblocking);
 void sock_purge(struct list_head *messages);
+/* What a message takes of a buffer size. */
+size_t sock_message_cost(const struct message *message);
 uint32_t sock_poll_mask(struct sock *sock);
 int sock_take_error(struct sock *sock);
 
