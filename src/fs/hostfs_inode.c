@@ -117,10 +117,10 @@ static int hostfs_peek(struct inode *dir, const char *path, struct kstat *kstat,
     if (error) {
         return error == -ENOENT ? error : PEEK_UNKNOWN;
     }
-    if (S_ISDIR(stat.stx_mode) || S_ISLNK(stat.stx_mode) || hostfs_is_known(dir->sb, &stat)) {
+    hostfs_kstat(&stat, kstat);
+    if (S_ISDIR(kstat->mode) || S_ISLNK(kstat->mode) || hostfs_is_known(dir->sb, &stat)) {
         return PEEK_UNKNOWN;
     }
-    hostfs_kstat(&stat, kstat);
     *ino = hostfs_ino(dir->sb, kstat);
     return 0;
 }

@@ -336,21 +336,29 @@ int msg_set(const struct ipc_caller *caller, int id, const struct msqid64_ds *fr
     return error;
 }
 
-int msg_remove(const struct ipc_caller *caller, int id) {
-    struct ipc_object *gone CLEANUP(ipc_object_put) = NULL, *object;
+static void remove_locked(struct ipc_namespace *ns, struct msg_queue *queue) {
     struct msg *msg;
-    LOCK_GUARD(&caller->ns->msg.lock);
 
+    list_for_each_entry (msg, &queue->messages, link) {
+        ns->msg_bytes -= weight(msg);
+    }
+    ipc_remove_locked(&ns->msg, &queue->ipc);
+    wait_queue_wake(&queue->wait, 0);
+}
+
+int msg_remove(const struct ipc_caller *caller, int id) {
+    struct ipc_object *object;
+
+    lock_acquire(&caller->ns->msg.lock);
     object = ipc_find_owned_locked(&caller->ns->msg, caller, id);
+    if (!IS_ERR(object)) {
+        remove_locked(caller->ns, queue_of(object));
+    }
+    lock_release(&caller->ns->msg.lock);
     if (IS_ERR(object)) {
         return (int)PTR_ERR(object);
     }
-    list_for_each_entry (msg, &queue_of(object)->messages, link) {
-        caller->ns->msg_bytes -= weight(msg);
-    }
-    ipc_remove_locked(&caller->ns->msg, object);
-    wait_queue_wake(&queue_of(object)->wait, 0);
-    gone = object;
+    ipc_object_put(object);
     return 0;
 }
 

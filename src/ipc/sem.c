@@ -381,17 +381,9 @@ int sem_set(const struct ipc_caller *caller, int id, const struct ipc64_perm *pe
     return IS_ERR(object) ? (int)PTR_ERR(object) : ipc_set_locked(object, perm);
 }
 
-int sem_remove(const struct ipc_caller *caller, int id) {
-    struct ipc_object *gone CLEANUP(ipc_object_put) = NULL, *object;
+static void remove_locked(struct ipc_namespace *ns, struct sem_set *set) {
     struct sem_undo *undo, *next;
-    struct sem_set *set;
-    LOCK_GUARD(&caller->ns->sem.lock);
 
-    object = ipc_find_owned_locked(&caller->ns->sem, caller, id);
-    if (IS_ERR(object)) {
-        return (int)PTR_ERR(object);
-    }
-    set = set_of(object);
     list_for_each_entry_safe (undo, next, &set->undos, set_link) {
         list_del(&undo->set_link);
         undo->set = NULL;
@@ -399,9 +391,23 @@ int sem_remove(const struct ipc_caller *caller, int id) {
     while (!list_empty(&set->waiting)) {
         finish_locked(list_first_entry(&set->waiting, struct sem_wait, link), -EIDRM);
     }
-    caller->ns->sem_total -= set->count;
-    ipc_remove_locked(&caller->ns->sem, object);
-    gone = object;
+    ns->sem_total -= set->count;
+    ipc_remove_locked(&ns->sem, &set->ipc);
+}
+
+int sem_remove(const struct ipc_caller *caller, int id) {
+    struct ipc_object *object;
+
+    lock_acquire(&caller->ns->sem.lock);
+    object = ipc_find_owned_locked(&caller->ns->sem, caller, id);
+    if (!IS_ERR(object)) {
+        remove_locked(caller->ns, set_of(object));
+    }
+    lock_release(&caller->ns->sem.lock);
+    if (IS_ERR(object)) {
+        return (int)PTR_ERR(object);
+    }
+    ipc_object_put(object);
     return 0;
 }
 

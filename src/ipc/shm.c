@@ -242,21 +242,33 @@ int shm_set(const struct ipc_caller *caller, int id, const struct ipc64_perm *pe
     return IS_ERR(object) ? (int)PTR_ERR(object) : ipc_set_locked(object, perm);
 }
 
-int shm_remove(const struct ipc_caller *caller, int id) {
-    struct ipc_object *gone CLEANUP(ipc_object_put) = NULL, *object;
-    LOCK_GUARD(&caller->ns->shm.lock);
+/* True: it has gone from the table. */
+static bool remove_locked(struct shm *shm) {
+    if (shm->attached) {
+        shm->ipc.mode |= SHM_DEST;
+        ipc_hide_locked(&shm->ipc);
+        return false;
+    }
+    destroy_locked(shm);
+    return true;
+}
 
+int shm_remove(const struct ipc_caller *caller, int id) {
+    struct ipc_object *object;
+    bool gone = false;
+
+    lock_acquire(&caller->ns->shm.lock);
     object = ipc_find_owned_locked(&caller->ns->shm, caller, id);
+    if (!IS_ERR(object)) {
+        gone = remove_locked(container_of(object, struct shm, ipc));
+    }
+    lock_release(&caller->ns->shm.lock);
     if (IS_ERR(object)) {
         return (int)PTR_ERR(object);
     }
-    if (container_of(object, struct shm, ipc)->attached) {
-        object->mode |= SHM_DEST;
-        ipc_hide_locked(object);
-        return 0;
+    if (gone) {
+        ipc_object_put(object);
     }
-    destroy_locked(container_of(object, struct shm, ipc));
-    gone = object;
     return 0;
 }
 

@@ -3,7 +3,7 @@
  * sandbox's own: nothing here reaches the host's network (--net none). One machinery for both:
  * a struct sock with a queue of messages; the families differ in names and in who finds whom.
  *
- * Everything here works on kernel copies; handlers (syscalls/sys_socket.c) deal with guest memory.
+ * Everything here works on kernel copies; handlers (syscalls/sys_socket*.c) deal with guest memory.
  */
 #ifndef STARLING_NET_H
 #define STARLING_NET_H

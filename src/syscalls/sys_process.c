@@ -189,7 +189,7 @@ static int put_rusage(struct task *current, struct user_address to, const struct
 int64_t sys_wait4(struct task *current, pid_t pid, struct user_address wstatus, int options,
                   struct user_address rusage) {
     struct wait_result waited;
-    struct usage usage;
+    struct usage usage = {0};
     idtype_t idtype = P_ALL;
     int result;
 
