@@ -4,8 +4,6 @@
  */
 #include "syscalls/sys_socket.h"
 
-#include "syscalls/sys_install.h"
-
 struct file *socket_get_file(struct task *current, int fd, int *error) {
     struct file *file = task_call_file(current, fd);
 
@@ -19,6 +17,13 @@ struct file *socket_get_file(struct task *current, int fd, int *error) {
         file_put(STEAL(file));
     }
     return file;
+}
+
+bool socket_is_stream(struct file *file) {
+    int32_t type = 0;
+    size_t size = sizeof(type);
+
+    return socket_get_option(file, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
 }
 
 int socket_get_address(struct task *current, struct socket_address *address,
