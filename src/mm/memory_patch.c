@@ -150,9 +150,10 @@ static void prune(struct memory_manager *mm, const struct user_regs *regs) {
     }
 }
 
-/* A site that is as it was before it was restored gets its old trampoline, if that is there. */
-static bool revive(struct memory_manager *mm, struct patch_guest *guest, struct patch *patch,
-                   const uint8_t *moved) {
+/* A site that is as it was before it was restored gets its old trampoline, if that is there: which
+ * of the retired ones is to live again; their count: none. */
+static size_t revivable(struct memory_manager *mm, struct patch_guest *guest, struct patch *patch,
+                        const uint8_t *moved) {
     struct patch_list *retired = &mm->patches.retired;
 
     for (size_t i = 0; i < retired->count; i++) {
@@ -175,11 +176,9 @@ static bool revive(struct memory_manager *mm, struct patch_guest *guest, struct 
             memcmp(wanted, there, size) != 0) {
             continue;
         }
-        LOCK_GUARD(&mm->lock);
-        patch_list_remove(retired, i);
-        return true;
+        return i;
     }
-    return false;
+    return retired->count;
 }
 
 /* Makes the jump at the site in this shape. */
@@ -189,13 +188,14 @@ static bool make(struct memory_manager *mm, struct patch_guest *guest, uint64_t 
     const uint8_t *moved = text + PATCH_BEFORE - shape->before;
     struct patch_set *set = &mm->patches;
     uint8_t cell[PATCH_CELL];
-    size_t at = patch_first_above(&set->live, patch.start);
+    size_t at = patch_first_above(&set->live, patch.start), old;
 
     if (at < set->live.count && set->live.rows[at].start < patch.start + PATCH_JUMP) {
         return false; /* the one before is too near */
     }
     memcpy(patch.original, moved, PATCH_JUMP);
-    if (!revive(mm, guest, &patch, moved)) {
+    old = revivable(mm, guest, &patch, moved);
+    if (old == set->retired.count) {
         const struct patch_area *area = patch_place(mm, guest, &patch);
         size_t size = area ? patch_cell(cell, &patch, moved, area->start) : 0;
 
@@ -203,7 +203,11 @@ static bool make(struct memory_manager *mm, struct patch_guest *guest, uint64_t 
             return false;
         }
     }
+    /* From one list to the other at one stroke: who has trapped there finds it in one of them. */
     lock_acquire(&mm->lock);
+    if (old < set->retired.count) {
+        patch_list_remove(&set->retired, old);
+    }
     patch_mark_cell(set, patch.trampoline, true);
     patch_list_insert(&set->live, at, &patch);
     lock_release(&mm->lock);
