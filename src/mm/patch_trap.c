@@ -61,20 +61,31 @@ static bool was_retired(const struct patch_set *set, uint64_t address, bool brea
     return false;
 }
 
-/* A trap where a patch was. The program's own int3 is there still. Any other instruction that
- * faults does so again when it is retried: then it is the program's, unless another patch was
+/* A trap where a patch was. The program's own int3 is there still: false. Any other instruction
+ * that faults does so again when it is retried: then it is the program's, unless another patch was
  * undone meanwhile. */
-static bool trapped_before(struct host_thread *thread, struct user_regs *regs, bool breakpoint) {
-    uint8_t text[2];
+static bool trapped_before(struct memory_manager *mm, struct host_thread *thread,
+                           struct user_regs *regs, bool breakpoint, uint64_t undone) {
+    uint64_t address = regs->rip - 1, seen;
 
     if (!breakpoint) {
         return true;
     }
-    if (host_memory_read_force(thread, text, regs->rip - 2, sizeof(text)) == sizeof(text) &&
-        (text[1] == INT3 || (text[0] == INT && text[1] == 3))) {
-        return false;
-    }
-    regs->rip--;
+    do {
+        uint8_t text[2] = {0};
+        bool read = host_memory_read_force(thread, text, address - 1, sizeof(text)) == sizeof(text);
+        LOCK_GUARD(&mm->lock);
+
+        if (enter_locked(&mm->patches, regs, address, true)) {
+            return true; /* patched again: what was read may be the patch's */
+        }
+        seen = undone;
+        undone = mm->patches.undone;
+        if (seen == undone && read && (text[1] == INT3 || (text[0] == INT && text[1] == 3))) {
+            return false;
+        }
+    } while (seen != undone);
+    regs->rip = address;
     return true;
 }
 
@@ -103,7 +114,7 @@ bool memory_patch_trap(struct memory_manager *mm, struct host_thread *thread,
     }
     if (!live && retired && (retry->rip != this.rip || retry->undone != this.undone)) {
         *retry = this;
-        return trapped_before(thread, regs, breakpoint);
+        return trapped_before(mm, thread, regs, breakpoint, this.undone);
     }
     return live;
 }
