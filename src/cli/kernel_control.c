@@ -134,12 +134,12 @@ static void init_stopped(int signal) {
  */
 static uint64_t guests_memory(uint64_t limit) {
     struct task **tasks = kernel_tasks(control.kernel, true);
-    uint64_t resident = 0, anonymous = 0, shared = 0;
+    uint64_t resident = 0, anonymous = 0, shared = 0, tables = 0;
     uint64_t files = tmpfs_memory_used() + shared_memory_used();
     bool exact = false;
 
     do {
-        exact = resident + files > limit;
+        exact = resident + files + tables > limit;
         for (size_t i = 0; tasks && tasks[i]; i++) {
             struct host_process *process = thread_group_process(tasks[i]->thread_group);
             uint64_t first, second, third;
@@ -153,15 +153,16 @@ static uint64_t guests_memory(uint64_t limit) {
                 resident += first;
             }
             if (process) {
+                tables += exact ? 0 : host_process_page_tables(process);
                 host_process_put(process);
             }
         }
-    } while (!exact && resident + files > limit);
+    } while (!exact && resident + files + tables > limit);
     for (size_t i = 0; tasks && tasks[i]; i++) {
         task_put(tasks[i]);
     }
     free(tasks);
-    return exact ? anonymous + MAX(shared, files) : resident + files;
+    return tables + (exact ? anonymous + MAX(shared, files) : resident + files);
 }
 
 static void memory_look(void *arg, uint32_t events) {

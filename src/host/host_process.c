@@ -315,8 +315,8 @@ int host_thread_cpu_time(struct host_thread *thread, int64_t *user, int64_t *sys
     return 0;
 }
 
-/* "Pss_Anon:      96 kB" of proc_pid_smaps_rollup, in bytes. */
-static uint64_t rollup_field(const char *text, const char *field) {
+/* "Pss_Anon:      96 kB" of proc_pid_smaps_rollup, "VmPTE:" of proc_pid_status; in bytes. */
+static uint64_t size_field(const char *text, const char *field) {
     const char *found = strstr(text, field);
 
     return found ? strtoull(found + strlen(field), NULL, 10) * 1024 : 0;
@@ -342,8 +342,8 @@ int host_process_memory_share(struct host_process *process, uint64_t *anonymous,
         return -ESRCH;
     }
     text[size] = '\0';
-    *anonymous = rollup_field(text, "Pss_Anon:");
-    *shared = rollup_field(text, "Pss_Shmem:");
+    *anonymous = size_field(text, "Pss_Anon:");
+    *shared = size_field(text, "Pss_Shmem:");
     return 0;
 }
 
@@ -365,4 +365,14 @@ int host_process_memory(struct host_process *process, uint64_t *resident, uint64
         *resident = fields[24 - 4] * PAGE_SIZE;
     }
     return result;
+}
+
+uint64_t host_process_page_tables(struct host_process *process) {
+    char path[64], text[4096];
+
+    if (process->mock || process->pid == 0) {
+        return 0;
+    }
+    snprintf(path, sizeof(path), "%d/status", process->pid);
+    return read_text(path, text, sizeof(text)) ? 0 : size_field(text, "VmPTE:");
 }

@@ -91,6 +91,9 @@ int MUST_CHECK host_process_cpu_time(struct host_process *process, int64_t *user
 /* VmRSS / minor+major faults of the host process: bytes and counts. */
 int MUST_CHECK host_process_memory(struct host_process *process, uint64_t *resident,
                                    uint64_t *minor_faults, uint64_t *major_faults);
+/* What its page tables take, in bytes; 0: it has ended. A guest that reads one byte in each 2 MiB
+ * holds nothing else. */
+uint64_t host_process_page_tables(struct host_process *process);
 /* Its proportional share of private and of shared memory without host files, in bytes: what would
  * come free with it. Costs a walk over its pages. */
 int MUST_CHECK host_process_memory_share(struct host_process *process, uint64_t *anonymous,

@@ -42,6 +42,24 @@ END
 if command -v cc >/dev/null && cc -O0 -o shared shared.c; then
     expect 137 '' "\(--memory\)" "$S" run --memory 96M --timeout 50 -- ./shared
 fi
+# So are page tables: one byte read in each 2 MiB.
+cat >tables.c <<'END'
+#include <sys/mman.h>
+int main(void) {
+    for (int k = 0; k < 20; k++) {
+        volatile char *p = mmap(NULL, 4l << 30, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED || madvise((char *)p, 4l << 30, MADV_NOHUGEPAGE))
+            return 1;
+        for (long at = 0; at < 4l << 30; at += 2 << 20)
+            (void)p[at];
+    }
+    for (;;) {
+    }
+}
+END
+if command -v cc >/dev/null && cc -O0 -o tables tables.c; then
+    expect 137 '' "\(--memory\)" "$S" run --memory 96M --timeout 50 -- ./tables
+fi
 # Files in memory count too.
 expect 137 '' "\(--memory\)" "$S" run --memory 64M --timeout 50 -- sh -c 'cat /dev/zero >big'
 expect 137 '' "\(--memory\)" "$S" run --memory 64M --timeout 50 -- fallocate -l 1G big
