@@ -127,10 +127,10 @@ static void init_stopped(int signal) {
 }
 
 /*
- * What all guests hold, in bytes. First the cheap sum, which counts a page once for each process
- * that shares it; only when that is above the limit the exact one. Files in a tmpfs and shared
- * memory that are mapped are in both of the exact sum's last two terms, so the larger stands for
- * both.
+ * What all guests hold, in bytes, their page tables included. First the cheap sum, which counts a
+ * page once for each process that shares it; only when that is above the limit the exact one. Files
+ * in a tmpfs and shared memory that are mapped are in both of the exact sum's last two terms, so
+ * the larger stands for both.
  */
 static uint64_t guests_memory(uint64_t limit) {
     struct task **tasks = kernel_tasks(control.kernel, true);

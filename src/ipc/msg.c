@@ -99,10 +99,8 @@ static struct msg_queue *queue_find(const struct ipc_caller *caller, int id, uns
     return error ? ERR_PTR(error) : queue_of(ipc_object_get(object));
 }
 
-/*
- * Does `step` until it says something else than -EAGAIN, or until the caller gives up. -EAGAIN with
- * IPC_NOWAIT is `full`.
- */
+/* Does `step` until it says something else than -EAGAIN, or, if that may wait, until the caller
+ * gives up. */
 static int repeat(struct msg_queue *queue, int (*step)(struct msg_queue *queue, void *arg),
                   void *arg, bool wait, const struct ipc_sleep *sleep) {
     struct wait_entry entry = WAIT_ENTRY_INIT;

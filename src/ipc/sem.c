@@ -411,9 +411,8 @@ int sem_remove(const struct ipc_caller *caller, int id) {
     return 0;
 }
 
-/* With the right to `mode`; borrowed, ERR_PTR. number -1: any. */
-static struct sem_set *find_locked(const struct ipc_caller *caller, int id, int number,
-                                   unsigned mode) {
+/* With the right to `mode`; borrowed, ERR_PTR. */
+static struct sem_set *find_locked(const struct ipc_caller *caller, int id, unsigned mode) {
     struct ipc_object *object = ipc_find_locked(&caller->ns->sem, id);
     int error;
 
@@ -421,12 +420,7 @@ static struct sem_set *find_locked(const struct ipc_caller *caller, int id, int 
         return ERR_CAST(object);
     }
     error = ipc_permission_locked(object, caller->creds, mode);
-    if (error) {
-        return ERR_PTR(error);
-    }
-    return number < -1 || (number >= 0 && (size_t)number >= set_of(object)->count)
-               ? ERR_PTR(-EINVAL)
-               : set_of(object);
+    return error ? ERR_PTR(error) : set_of(object);
 }
 
 static int waiting_locked(const struct sem_set *set, int number, bool for_zero) {
@@ -445,11 +439,11 @@ int sem_query(const struct ipc_caller *caller, int id, int number, int command) 
     struct sem_set *set;
     LOCK_GUARD(&caller->ns->sem.lock);
 
-    set = find_locked(caller, id, MAX(number, -2), 4);
+    set = find_locked(caller, id, 4);
     if (IS_ERR(set)) {
         return (int)PTR_ERR(set);
     }
-    if (number < 0) {
+    if (number < 0 || (size_t)number >= set->count) {
         return -EINVAL;
     }
     switch (command) {
@@ -466,7 +460,7 @@ int sem_set_value(const struct ipc_caller *caller, int id, int number, int value
     struct sem_set *set;
     LOCK_GUARD(&caller->ns->sem.lock);
 
-    set = find_locked(caller, id, -1, 2);
+    set = find_locked(caller, id, 2);
     if (IS_ERR(set)) {
         return (int)PTR_ERR(set);
     }
@@ -487,7 +481,7 @@ int sem_count(const struct ipc_caller *caller, int id, size_t *count) {
     struct sem_set *set;
     LOCK_GUARD(&caller->ns->sem.lock);
 
-    set = find_locked(caller, id, -1, 0);
+    set = find_locked(caller, id, 0);
     if (IS_ERR(set)) {
         return (int)PTR_ERR(set);
     }
@@ -508,7 +502,7 @@ int sem_get_all(const struct ipc_caller *caller, int id, uint16_t **values, size
         return -ENOMEM;
     }
     LOCK_GUARD(&caller->ns->sem.lock);
-    set = find_locked(caller, id, -1, 4);
+    set = find_locked(caller, id, 4);
     if (IS_ERR(set)) {
         return (int)PTR_ERR(set);
     }
@@ -523,7 +517,7 @@ int sem_set_all(const struct ipc_caller *caller, int id, const uint16_t *values,
     struct sem_set *set;
     LOCK_GUARD(&caller->ns->sem.lock);
 
-    set = find_locked(caller, id, -1, 2);
+    set = find_locked(caller, id, 2);
     if (IS_ERR(set)) {
         return (int)PTR_ERR(set);
     }

@@ -64,7 +64,6 @@ static void destroy_locked(struct shm *shm) {
 /* True: it has gone from the table. */
 static bool detach_locked(struct shm *shm) {
     shm->attached--;
-    shm->detach_time = ipc_now();
     if (shm->attached || !(shm->ipc.mode & SHM_DEST)) {
         return false;
     }
@@ -72,11 +71,14 @@ static bool detach_locked(struct shm *shm) {
     return true;
 }
 
-/* One attachment less. */
-static void detach(struct shm *shm) {
+/* One attachment less; `row`: of a guest's tree, not that of a shmat(2) under way. */
+static void detach(struct shm *shm, bool row) {
     bool gone;
 
     lock_acquire(&shm->ns->shm.lock);
+    if (row) {
+        shm->detach_time = ipc_now();
+    }
     gone = detach_locked(shm);
     lock_release(&shm->ns->shm.lock);
     if (gone) {
@@ -89,7 +91,7 @@ static void shm_mapped(struct memory_object *object, int prot, bool shared, int 
     struct shm *shm = shm_of(object);
 
     if (change < 0) {
-        detach(shm);
+        detach(shm, true);
         return;
     }
     LOCK_GUARD(&shm->ns->shm.lock);
@@ -198,7 +200,7 @@ void shm_attach_end(struct memory_object *object, pid_t pid, bool attached) {
         shm->last = pid;
         shm->attach_time = ipc_now();
     }
-    detach(shm);
+    detach(shm, false);
 }
 
 uint64_t shm_size(const struct memory_object *object) {

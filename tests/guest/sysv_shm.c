@@ -63,6 +63,10 @@ TEST(attach_and_share) {
     char *a = shmat(id, NULL, 0), *b = shmat(id, NULL, SHM_RDONLY);
     REQUIRE(a != (void *)-1 && b != (void *)-1);
     CHECK_EQ(attached(id), 2);
+    struct shmid_ds stat;
+    CHECK_OK(shmctl(id, IPC_STAT, &stat));
+    CHECK(stat.shm_atime > 0);
+    CHECK_EQ(stat.shm_dtime, 0);
     strcpy(a + page, "seen by all");
     CHECK(strcmp(b + page, "seen by all") == 0);
     CHECK_ERR(mprotect(b, (size_t)page, PROT_READ | PROT_WRITE), EACCES);
