@@ -7,6 +7,7 @@
 #   need_toolchain CMD [DIR...]  skip unless CMD is in the caller's PATH or a DIR; sets TOOL
 #   skip REASON                 end here, as a skip
 #   fail TEXT                   count a failure, go on
+#   compiled NAME...             makes each NAME of NAME.c; false without a C compiler; one that does not compile fails
 #   run ARG...                  starling run $STARLING_ARGS ARG...
 #   same NAME CMD ARG...        run CMD natively, then under Starling; both must give the same output and status.
 #                               Standard input is given to both (a here-document; else it is empty).
@@ -58,6 +59,14 @@ need_toolchain() {
 fail() {
     echo "not ok: $*"
     failures=$((failures + 1))
+}
+
+compiled() {
+    local name
+    command -v cc >/dev/null || return
+    for name in "$@"; do
+        cc -O0 -w -o "$name" "$name.c" || { fail "$name.c does not compile" && return 1; }
+    done
 }
 
 run() {

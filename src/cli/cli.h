@@ -79,7 +79,7 @@ struct control_message {
         CONTROL_KILL,    /* launcher: end everything now (--timeout) */
         CONTROL_EXIT,    /* kernel: all is over, value is the exit status */
         CONTROL_STOPPED, /* kernel: the first process was stopped by signal value */
-        CONTROL_MEMORY,  /* kernel: --memory ended it */
+        CONTROL_MEMORY,  /* kernel: --memory ended it; value: 0, or why it cannot be measured */
     } type;
     int value;
 };

@@ -2,10 +2,10 @@
  * The kernel process's end of the control socket, and the watch over --memory. All of it runs in
  * the event thread. Owns the watch and the timer; they live as long as the process.
  *
- * --memory: the sum of what the guests' host processes and their files in memory hold. Looked at by
- * a timer whose next run depends on how far the limit is: a guest cannot touch pages faster than
- * TOUCH_RATE. Without
- * --memory there is no timer, and an idle sandbox stays idle.
+ * --memory: the sum of what the guests' host processes, their files in memory and the kernel
+ * process itself hold. Looked at by a timer whose next run depends on how far the limit is: guests
+ * cannot touch pages faster than TOUCH_RATE_PER_MS on each core. Without --memory there is no
+ * timer, and an idle sandbox stays idle.
  */
 #include <string.h>
 #include <sys/signalfd.h>
@@ -15,7 +15,7 @@
 #include "cli/kernel_internal.h"
 
 /* Bytes that one core can fault in per ms, generously (huge pages). */
-#define TOUCH_RATE_PER_MS (8ll << 20)
+#define TOUCH_RATE_PER_MS (8ull << 20)
 #define LOOK_MIN_NS       2000000ll
 #define LOOK_MAX_NS       250000000ll
 
@@ -26,6 +26,7 @@ static struct {
     struct thread_group *init;
     bool has_terminal;
     bool over_memory;
+    uint64_t touch_rate_per_ms; /* of all cores, bytes */
     struct poller_watch watch, keys_watch;
     struct poller_timer memory_timer;
 } control;
@@ -126,63 +127,94 @@ static void init_stopped(int signal) {
     (void)control_send(control.launch->control_fd, CONTROL_STOPPED, signal);
 }
 
-/*
- * What all guests hold, in bytes, their page tables included. First the cheap sum, which counts a
- * page once for each process that shares it; only when that is above the limit the exact one. Files
- * in a tmpfs and shared memory that are mapped are in both of the exact sum's last two terms, so
- * the larger stands for both.
- */
-static uint64_t guests_memory(uint64_t limit) {
-    struct task **tasks = kernel_tasks(control.kernel, true);
-    uint64_t resident = 0, anonymous = 0, shared = 0, tables = 0;
-    uint64_t files = tmpfs_memory_used() + shared_memory_used();
-    bool exact = false;
+/* Adds what the guests' processes hold, by one of the two ways of measuring. */
+static int guests_memory(struct task **leaders,
+                         int (*measure)(struct host_process *, struct memory_held *),
+                         struct memory_held *sum) {
+    *sum = (struct memory_held){0};
+    for (size_t i = 0; leaders[i]; i++) {
+        struct host_process *process CLEANUP(host_process_put) =
+            thread_group_process(leaders[i]->thread_group);
+        struct memory_held held;
+        int error = process ? measure(process, &held) : -ESRCH;
 
-    do {
-        exact = resident + files + tables > limit;
-        for (size_t i = 0; tasks && tasks[i]; i++) {
-            struct host_process *process = thread_group_process(tasks[i]->thread_group);
-            uint64_t first, second, third;
-
-            /* One that is just ending holds nothing. */
-            if (process && exact && host_process_memory_share(process, &first, &second) == 0) {
-                anonymous += first;
-                shared += second;
-            } else if (process && !exact &&
-                       host_process_memory(process, &first, &second, &third) == 0) {
-                resident += first;
-            }
-            if (process) {
-                tables += exact ? 0 : host_process_page_tables(process);
-                host_process_put(process);
-            }
+        if (error == -ESRCH || error == -ENOENT) {
+            continue; /* one that has ended, or is just ending, holds nothing */
         }
-    } while (!exact && resident + files + tables > limit);
-    for (size_t i = 0; tasks && tasks[i]; i++) {
-        task_put(tasks[i]);
+        if (error) {
+            return error;
+        }
+        sum->private += held.private;
+        sum->shared += held.shared;
+        sum->tables += held.tables;
     }
-    free(tasks);
-    return tables + (exact ? anonymous + MAX(shared, files) : resident + files);
+    return 0;
+}
+
+/*
+ * What the sandbox holds, in bytes. First the cheap sum, which counts a page once for each process
+ * that shares it; only when that is above the limit the exact one. Files in a tmpfs and shared
+ * memory that are mapped are in the exact sum's `files` and in its `shared`, so the larger stands
+ * for both. What the kernel process keeps for guests (inodes, names, attributes, small files,
+ * messages) is in its own memory.
+ */
+static int sandbox_memory(uint64_t limit, uint64_t *used) {
+    struct task **leaders = kernel_tasks(control.kernel, true);
+    uint64_t files = tmpfs_memory_used() + shared_memory_used(), own;
+    struct memory_held guests;
+    int error;
+
+    if (!leaders) {
+        return -ENOMEM;
+    }
+    error = host_own_memory(&own);
+    if (!error) {
+        error = guests_memory(leaders, host_process_memory_held, &guests);
+        *used = own + guests.private + guests.tables + guests.shared + files;
+    }
+    if (!error && *used > limit) {
+        error = guests_memory(leaders, host_process_memory_share, &guests);
+        *used = own + guests.private + guests.tables + MAX(guests.shared, files);
+    }
+    for (size_t i = 0; leaders[i]; i++) {
+        task_put(leaders[i]);
+    }
+    free(leaders);
+    return error;
 }
 
 static void memory_look(void *arg, uint32_t events) {
-    uint64_t limit = control.options->memory_bytes, used = guests_memory(limit);
-    int64_t wait;
+    uint64_t limit = control.options->memory_bytes, used = 0;
+    int error = sandbox_memory(limit, &used);
+    int64_t wait = LOOK_MIN_NS; /* while it is ended: again, until no guest is left */
 
-    if (used > limit) {
+    /* A guest that takes all descriptors must not hide behind them. */
+    if (error || used > limit) {
         if (!control.over_memory) {
             control.over_memory = true;
-            (void)control_send(control.launch->control_fd, CONTROL_MEMORY, 0);
+            (void)control_send(control.launch->control_fd, CONTROL_MEMORY, -error);
         }
         kernel_kill_all(control.kernel);
-        wait = LOOK_MIN_NS; /* again, until none is left */
     } else {
-        wait = (int64_t)(limit - used) / TOUCH_RATE_PER_MS * 1000000;
+        wait = (int64_t)((limit - used) / control.touch_rate_per_ms) * 1000000;
         wait = MIN(MAX(wait, LOOK_MIN_NS), LOOK_MAX_NS);
     }
     if (poller_timer_set(&control.memory_timer, host_clock_monotonic() + wait) < 0) {
         panic("no timer for --memory");
     }
+}
+
+static int memory_watch_start(void) {
+    uint64_t cpus[HOST_CPU_WORDS];
+    unsigned count = 0;
+
+    (void)host_cpu_mask(cpus);
+    for (size_t i = 0; i < ARRAY_SIZE(cpus); i++) {
+        count += (unsigned)__builtin_popcountll(cpus[i]);
+    }
+    control.touch_rate_per_ms = count * TOUCH_RATE_PER_MS;
+    control.memory_timer.fn = memory_look;
+    return poller_timer_set(&control.memory_timer, host_clock_monotonic() + LOOK_MIN_NS);
 }
 
 int kernel_control_start(const struct run_options *options, const struct launch *launch,
@@ -205,8 +237,7 @@ int kernel_control_start(const struct run_options *options, const struct launch 
         error = poller_add(&control.keys_watch);
     }
     if (!error && options->memory_bytes) {
-        control.memory_timer.fn = memory_look;
-        error = poller_timer_set(&control.memory_timer, host_clock_monotonic() + LOOK_MIN_NS);
+        error = memory_watch_start();
     }
     return error;
 }

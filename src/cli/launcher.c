@@ -237,6 +237,7 @@ static void control_serve(struct launcher *launcher) {
         break;
     case CONTROL_MEMORY:
         launcher->out_of_memory = true;
+        launcher->memory_error = message.value;
         break;
     case CONTROL_STOPPED:
         /* The shell shall see its job stopped. SIGCONT brings us back here, and is forwarded. */
@@ -338,9 +339,14 @@ static int verdict(const struct launcher *launcher, int wait_status) {
                   (double)launcher->options->timeout_ns / 1e9);
         return EXIT_TIMEOUT;
     }
+    if (launcher->memory_error) {
+        cli_error("run: '%s' was ended: what its processes hold could not be measured any more "
+                  "(--memory): %s",
+                  launcher->options->program[0], strerror(launcher->memory_error));
+        return 128 + SIGKILL;
+    }
     if (launcher->out_of_memory) {
-        cli_error("run: '%s' was ended: its processes held more than %llu bytes of memory "
-                  "(--memory)",
+        cli_error("run: '%s' was ended: it held more than %llu bytes of memory (--memory)",
                   launcher->options->program[0],
                   (unsigned long long)launcher->options->memory_bytes);
         return 128 + SIGKILL;

@@ -20,6 +20,7 @@ struct launcher {
     int status; /* what the kernel process reported; -1: nothing yet */
     bool job;   /* a shell can continue us */
     bool control_open, pid_namespace, timed_out, out_of_memory;
+    int memory_error; /* an errno: out_of_memory because nothing could be measured */
 
     /* launcher_tty.c: --tty */
     bool terminal;     /* the guest has a terminal of its own */

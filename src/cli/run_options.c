@@ -82,7 +82,7 @@ void run_help(FILE *out) {
         "  --hostname NAME      default: the host's\n"
         "limits:\n"
         "  --timeout SECONDS    end everything after this time, with status 124\n"
-        "  --memory SIZE        end everything when the guests hold more than this (K, M, G)\n"
+        "  --memory SIZE        end everything when the sandbox holds more than this (K, M, G)\n"
         "  --pids N             at most N tasks (processes and threads) at a time\n"
         "  --net none|host      whether the guest reaches a network (default: none)\n"
         "looking on:\n"

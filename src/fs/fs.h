@@ -743,7 +743,8 @@ void fs_event_dentry(struct dentry *dentry, uint32_t mask);
 extern const struct file_system_type tmpfs_type, hostfs_type, overlayfs_type;
 struct super_block *tmpfs_new(uint64_t size_limit,
                               mode_t root_mode); /* ERR_PTR; size 0: no limit */
-/* What the files of all tmpfs hold together, in bytes. */
+/* What the files of all tmpfs hold together on the host, in bytes; the small ones are in the kernel
+ * process's own memory. */
 uint64_t tmpfs_memory_used(void);
 /* An unlinked file of kernel memory (a memfd): for memfd_create, shared anonymous memory, SysV shm.
  */

@@ -9,20 +9,11 @@
  * Locks: the inode's lock guards entries and contents; the node's lock, which ranks behind it, the
  * attributes.
  */
-#include <stdio.h>
+#include <errno.h>
 
 #include "fs/tmpfs_internal.h"
 
 static const struct inode_ops tmpfs_inode_ops, tmpfs_symlink_inode_ops;
-
-/* Of all tmpfs together, in pages: for --memory. */
-static _Atomic int64_t pages_of_all;
-
-uint64_t tmpfs_memory_used(void) {
-    int64_t pages = atomic_load(&pages_of_all) + (int64_t)tmpfs_direct_uncharged();
-
-    return pages > 0 ? (uint64_t)pages * PAGE_SIZE : 0;
-}
 
 int tmpfs_charge(struct super_block *sb, uint64_t pages) {
     struct tmpfs_super *super = sb->private;
@@ -33,7 +24,6 @@ int tmpfs_charge(struct super_block *sb, uint64_t pages) {
             return -ENOSPC;
         }
     } while (!atomic_compare_exchange_weak(&super->pages, &used, used + pages));
-    atomic_fetch_add(&pages_of_all, (int64_t)pages);
     return 0;
 }
 
@@ -52,25 +42,29 @@ void tmpfs_uncharge(struct super_block *sb, uint64_t pages) {
     struct tmpfs_super *super = sb->private;
 
     atomic_fetch_sub(&super->pages, pages);
-    atomic_fetch_sub(&pages_of_all, (int64_t)pages);
 }
 
 void tmpfs_recount(struct super_block *sb, int64_t pages) {
     struct tmpfs_super *super = sb->private;
 
     atomic_fetch_add(&super->pages, (uint64_t)pages);
-    atomic_fetch_add(&pages_of_all, pages);
 }
 
 struct inode *tmpfs_inode_new(struct super_block *sb, const struct inode *dir, mode_t mode,
                               dev_t rdev, const struct credentials *creds) {
     struct tmpfs_super *super = sb->private;
-    struct tmpfs_node *node = calloc(1, sizeof(*node));
+    struct tmpfs_node *node;
     const struct inode_ops *ops = &tmpfs_inode_ops;
     const struct file_ops *file_ops = NULL;
     struct inode *inode;
 
+    if (atomic_fetch_add(&super->inodes, 1) >= super->inode_limit && super->inode_limit) {
+        atomic_fetch_sub(&super->inodes, 1);
+        return ERR_PTR(-ENOSPC);
+    }
+    node = calloc(1, sizeof(*node));
     if (!node) {
+        atomic_fetch_sub(&super->inodes, 1);
         return ERR_PTR(-ENOMEM);
     }
     lock_init(&node->lock, LOCK_SUPER_BLOCK);
@@ -98,10 +92,10 @@ struct inode *tmpfs_inode_new(struct super_block *sb, const struct inode *dir, m
     if (IS_ERR(inode)) {
         lock_destroy(&node->lock);
         free(node);
+        atomic_fetch_sub(&super->inodes, 1);
         return inode;
     }
     inode->rdev = rdev;
-    atomic_fetch_add(&super->inodes, 1);
     return inode;
 }
 
@@ -233,7 +227,14 @@ static const struct inode_ops tmpfs_symlink_inode_ops = {
 
 /* ---- the super block ---- */
 
-struct super_block *tmpfs_new(uint64_t size_limit, mode_t root_mode) {
+struct tmpfs_options {
+    uint64_t bytes, inodes; /* 0: no limit */
+    mode_t mode;            /* of the root */
+    uid_t uid;
+    gid_t gid;
+};
+
+static struct super_block *new_super_block(const struct tmpfs_options *options) {
     struct tmpfs_super *super = calloc(1, sizeof(*super));
     struct super_block *sb = super ? super_block_new(&tmpfs_type, super) : ERR_PTR(-ENOMEM);
     struct inode *root;
@@ -242,21 +243,69 @@ struct super_block *tmpfs_new(uint64_t size_limit, mode_t root_mode) {
         free(super);
         return sb;
     }
-    super->page_limit = size_limit / PAGE_SIZE + (size_limit % PAGE_SIZE != 0);
-    root = tmpfs_inode_new(sb, NULL, S_IFDIR | root_mode, 0, NULL);
+    super->page_limit = options->bytes / PAGE_SIZE + (options->bytes % PAGE_SIZE != 0);
+    super->inode_limit = options->inodes;
+    root = tmpfs_inode_new(sb, NULL, S_IFDIR | options->mode, 0, NULL);
     if (IS_ERR(root)) {
         super_block_put(sb);
         return ERR_PTR(PTR_ERR(root));
     }
     tmpfs_node(root)->nlink = 2;
+    tmpfs_node(root)->uid = options->uid;
+    tmpfs_node(root)->gid = options->gid;
     sb->root = root;
     return sb;
 }
 
-/* tmpfs(5): size=N[kmg%], nr_blocks=, mode=, uid=, gid=, nr_inodes= (accepted, not enforced). */
-static int tmpfs_option(char *option, uint64_t *size, mode_t *mode, uid_t *uid, gid_t *gid) {
-    char *value = strchr(option, '='), *end;
-    unsigned long long number;
+struct super_block *tmpfs_new(uint64_t size_limit, mode_t root_mode) {
+    return new_super_block(&(struct tmpfs_options){.bytes = size_limit, .mode = root_mode});
+}
+
+/* A number with k, m or g behind it; or, where `whole` is given, with % for a part of that. */
+static int parse_amount(const char *text, uint64_t whole, uint64_t *amount) {
+    unsigned shift = 0;
+    char *end;
+
+    errno = 0;
+    *amount = strtoull(text, &end, 10);
+    if (end == text || *text == '-' || errno) {
+        return -EINVAL;
+    }
+    switch (*end) {
+    case 'g':
+    case 'G':
+        shift += 10;
+        __attribute__((fallthrough));
+    case 'm':
+    case 'M':
+        shift += 10;
+        __attribute__((fallthrough));
+    case 'k':
+    case 'K':
+        shift += 10;
+        end++;
+        break;
+    case '%':
+        if (whole && *amount <= UINT64_MAX / whole) {
+            *amount = *amount * whole / 100;
+            end++;
+        }
+        break;
+    default:
+        break;
+    }
+    if (*end || *amount > UINT64_MAX >> shift) {
+        return -EINVAL;
+    }
+    *amount <<= shift;
+    return 0;
+}
+
+/* tmpfs(5): size=N[kmg%], nr_blocks=N[kmg], nr_inodes=N[kmg], mode=, uid=, gid=; what concerns swap
+ * and placing is accepted. */
+static int tmpfs_option(char *option, struct tmpfs_options *options) {
+    char *value = strchr(option, '=');
+    uint64_t number;
 
     if (!value) {
         return strcmp(option, "noswap") == 0 || strncmp(option, "inode", 5) == 0 ? 0 : -EINVAL;
@@ -265,70 +314,60 @@ static int tmpfs_option(char *option, uint64_t *size, mode_t *mode, uid_t *uid, 
     if (strcmp(option, "huge") == 0 || strcmp(option, "mpol") == 0) {
         return 0;
     }
-    number = strtoull(value, &end, strcmp(option, "mode") == 0 ? 8 : 10);
-    if (end == value) {
-        return -EINVAL;
-    }
-    switch (*end | 0x20) {
-    case 'g':
-        number <<= 10;
-        __attribute__((fallthrough));
-    case 'm':
-        number <<= 10;
-        __attribute__((fallthrough));
-    case 'k':
-        number <<= 10;
-        end++;
-        break;
-    }
-    if (strcmp(end, "%") == 0 && strcmp(option, "size") == 0) {
-        number = 0; /* a share of memory that is not known here: no limit */
-        end++;
-    }
-    if (*end) {
-        return -EINVAL;
-    }
     if (strcmp(option, "size") == 0) {
-        *size = number;
-    } else if (strcmp(option, "nr_blocks") == 0) {
-        *size = number * PAGE_SIZE;
-    } else if (strcmp(option, "mode") == 0) {
-        *mode = (mode_t)number & 07777;
-    } else if (strcmp(option, "uid") == 0) {
-        *uid = (uid_t)number;
-    } else if (strcmp(option, "gid") == 0) {
-        *gid = (gid_t)number;
-    } else if (strcmp(option, "nr_inodes") != 0) {
-        return -EINVAL;
+        return parse_amount(value, host_facts_memory(NULL), &options->bytes);
     }
-    return 0;
+    if (strcmp(option, "nr_inodes") == 0) {
+        return parse_amount(value, 0, &options->inodes);
+    }
+    if (strcmp(option, "nr_blocks") == 0) {
+        int error = parse_amount(value, 0, &number);
+
+        if (!error && number > UINT64_MAX / PAGE_SIZE) {
+            return -EINVAL;
+        }
+        options->bytes = error ? 0 : number * PAGE_SIZE;
+        return error;
+    }
+    if (strcmp(option, "mode") == 0 || strcmp(option, "uid") == 0 || strcmp(option, "gid") == 0) {
+        char *end;
+
+        number = strtoul(value, &end, *option == 'm' ? 8 : 10);
+        if (end == value || *end) {
+            return -EINVAL;
+        }
+        switch (*option) {
+        case 'm':
+            options->mode = (mode_t)number & 07777;
+            break;
+        case 'u':
+            options->uid = (uid_t)number;
+            break;
+        default:
+            options->gid = (gid_t)number;
+            break;
+        }
+        return 0;
+    }
+    return -EINVAL;
 }
 
 static struct super_block *tmpfs_mount(const char *source, const char *data,
                                        const struct credentials *creds) {
-    uint64_t size = 0;
-    mode_t mode = 01777;
-    uid_t uid = creds->fsuid;
-    gid_t gid = creds->fsgid;
+    struct tmpfs_options options = {.mode = 01777, .uid = creds->fsuid, .gid = creds->fsgid};
     char *copy CLEANUP(free) = strdup(data ? data : ""), *rest = copy, *option;
-    struct super_block *sb;
 
     if (!copy) {
         return ERR_PTR(-ENOMEM);
     }
     while ((option = strsep(&rest, ","))) {
-        int error = *option ? tmpfs_option(option, &size, &mode, &uid, &gid) : 0;
+        int error = *option ? tmpfs_option(option, &options) : 0;
 
         if (error) {
             return ERR_PTR(error);
         }
     }
-    sb = tmpfs_new(size, mode);
-    if (!IS_ERR(sb)) {
-        tmpfs_node(sb->root)->uid = uid;
-        tmpfs_node(sb->root)->gid = gid;
-    }
-    return sb;
+    return new_super_block(&options);
 }
 
 static int tmpfs_statfs(struct super_block *sb, struct statfs *stat) {
@@ -339,6 +378,10 @@ static int tmpfs_statfs(struct super_block *sb, struct statfs *stat) {
     stat->f_bsize = stat->f_frsize = PAGE_SIZE;
     stat->f_blocks = super->page_limit ? super->page_limit : host_facts_memory(NULL) / PAGE_SIZE;
     stat->f_bfree = stat->f_bavail = tmpfs_pages_left(sb);
+    if (super->inode_limit) {
+        stat->f_files = super->inode_limit;
+        stat->f_ffree = super->inode_limit - MIN(atomic_load(&super->inodes), super->inode_limit);
+    }
     return 0;
 }
 

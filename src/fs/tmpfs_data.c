@@ -16,6 +16,13 @@
 #define ALLOCATE_STEP (16 << 20)
 
 static _Atomic unsigned memfd_count;
+static _Atomic int64_t memfd_pages; /* charged for those; what is small is in our own memory */
+
+uint64_t tmpfs_memory_used(void) {
+    int64_t pages = atomic_load(&memfd_pages) + (int64_t)tmpfs_direct_uncharged();
+
+    return pages > 0 ? (uint64_t)pages * PAGE_SIZE : 0;
+}
 
 /* How large a file may get without a descriptor: descriptors are worth more than memory when half
  * of them is gone, since a guest can make any number of files. */
@@ -49,6 +56,7 @@ void tmpfs_data_release(struct super_block *sb, struct tmpfs_data *data) {
         tmpfs_direct_release(data);
         (void)host_close(memfd);
         atomic_fetch_sub(&memfd_count, 1);
+        atomic_fetch_sub(&memfd_pages, (int64_t)atomic_load(&data->pages));
     }
     if (data->memfd_read_only >= 0) {
         (void)host_close(data->memfd_read_only);
@@ -83,6 +91,7 @@ static void recount(struct inode *inode) {
         uint64_t pages = (uint64_t)stat.st_blocks / (PAGE_SIZE / 512);
 
         tmpfs_recount(inode->sb, (int64_t)(pages - data->pages));
+        atomic_fetch_add(&memfd_pages, (int64_t)(pages - data->pages));
         data->pages = pages;
         LOCK_GUARD(&node->lock);
         tmpfs_direct_apply_locked(node, &stat);
@@ -126,6 +135,7 @@ static int to_memfd_flags_locked(struct inode *inode, const char *name, unsigned
     free(STEAL(data->bytes));
     data->capacity = 0;
     atomic_fetch_add(&memfd_count, 1);
+    atomic_fetch_add(&memfd_pages, (int64_t)atomic_load(&data->pages));
     atomic_store_explicit(&data->memfd, memfd, memory_order_release);
     return memfd;
 }

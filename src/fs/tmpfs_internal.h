@@ -5,7 +5,7 @@
 #include "fs/vfs_internal.h"
 
 struct tmpfs_super {
-    uint64_t page_limit; /* 0: none; immutable */
+    uint64_t page_limit, inode_limit; /* 0: none; immutable */
     _Atomic uint64_t pages;
     _Atomic uint64_t inodes;
 };

@@ -91,13 +91,20 @@ int MUST_CHECK host_process_cpu_time(struct host_process *process, int64_t *user
 /* VmRSS / minor+major faults of the host process: bytes and counts. */
 int MUST_CHECK host_process_memory(struct host_process *process, uint64_t *resident,
                                    uint64_t *minor_faults, uint64_t *major_faults);
-/* What its page tables take, in bytes; 0: it has ended. A guest that reads one byte in each 2 MiB
- * holds nothing else. */
-uint64_t host_process_page_tables(struct host_process *process);
-/* Its proportional share of private and of shared memory without host files, in bytes: what would
- * come free with it. Costs a walk over its pages. */
-int MUST_CHECK host_process_memory_share(struct host_process *process, uint64_t *anonymous,
-                                         uint64_t *shared);
+/* What a process holds that is not the host's files, in bytes. */
+struct memory_held {
+    uint64_t private; /* anonymous pages, on swap or not */
+    uint64_t shared;  /* resident pages of memfds */
+    uint64_t tables; /* page tables: a guest that reads one byte in each 2 MiB holds nothing else */
+};
+/* Each counts what it shares with others in full; -ESRCH: it has ended. */
+int MUST_CHECK host_process_memory_held(struct host_process *process, struct memory_held *held);
+/* Only its proportional share of it: what would come free with it. Costs a walk over its pages. */
+int MUST_CHECK host_process_memory_share(struct host_process *process, struct memory_held *held);
+/* Private memory and page tables of the kernel process itself, in bytes. */
+int MUST_CHECK host_own_memory(uint64_t *bytes);
+/* The three above are the event thread's. They work when no descriptor is free, unless another
+ * thread is quicker. */
 
 /* Of what is resident, how much is of files and shared memory, in bytes; 0 for a mock or one that
  * has gone. */

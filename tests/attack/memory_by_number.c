@@ -26,18 +26,12 @@ static long pwrite_by(const unsigned char *site, long fd, const void *bytes, lon
 
 TEST(fills_a_file) {
     static char bytes[STEP];
-    const unsigned char *stub = stub_find(), *site = NULL;
+    const unsigned char *site = stub_syscall_site();
     int fd = open("/tmp/big", O_RDWR | O_CREAT, 0600), number = 0;
 
-    REQUIRE(stub != NULL);
     REQUIRE_OK(fd);
     for (int i = 0; i < 8; i++) {
         CHECK_EQ(write(fd, bytes, 1), 1);
-    }
-    for (size_t at = 0; at + 2 < STUB_TEXT && !site; at++) {
-        if (stub[at] == 0x0f && stub[at + 1] == 0x05 && stub[at + 2] == 0xc3) {
-            site = stub + at;
-        }
     }
     REQUIRE(site != NULL);
     while (number < 64 && pwrite_by(site, number, bytes, STEP, 0) != STEP) {

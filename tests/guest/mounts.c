@@ -89,6 +89,45 @@ TEST(size_limit) {
     rmdir("m");
 }
 
+TEST(inode_limit) {
+    struct statfs fs;
+    own_namespace();
+    REQUIRE_OK(mkdir("m", 0755));
+    REQUIRE_OK(mount("none", "m", "tmpfs", 0, "nr_inodes=4"));
+    make_file("m/a", "");
+    CHECK_OK(mkdir("m/b", 0755));
+    CHECK_OK(symlink("x", "m/c"));
+    CHECK_OK(statfs("m", &fs));
+    CHECK_EQ(fs.f_files, 4);
+    CHECK_EQ(fs.f_ffree, 0);
+    CHECK_ERR(open("m/d", O_CREAT | O_WRONLY, 0600), ENOSPC);
+    CHECK_ERR(mkdir("m/d", 0755), ENOSPC);
+    CHECK_ERR(mknod("m/d", S_IFIFO | 0600, 0), ENOSPC);
+    CHECK_OK(rmdir("m/b"));
+    CHECK_OK(mkdir("m/d", 0755));
+    CHECK_OK(umount("m"));
+    CHECK_ERR(mount("none", "m", "tmpfs", 0, "nr_inodes=4%"), EINVAL);
+    CHECK_ERR(mount("none", "m", "tmpfs", 0, "nr_inodes="), EINVAL);
+    CHECK_ERR(mount("none", "m", "tmpfs", 0, "mode=8"), EINVAL);
+    rmdir("m");
+}
+
+TEST(size_as_part_of_memory) {
+    struct statfs tenth, half;
+    own_namespace();
+    REQUIRE_OK(mkdir("m", 0755));
+    REQUIRE_OK(mount("none", "m", "tmpfs", 0, "size=10%"));
+    CHECK_OK(statfs("m", &tenth));
+    CHECK_OK(umount("m"));
+    REQUIRE_OK(mount("none", "m", "tmpfs", 0, "size=50%"));
+    CHECK_OK(statfs("m", &half));
+    CHECK_OK(umount("m"));
+    long memory = sysconf(_SC_PHYS_PAGES);
+    CHECK((long)half.f_blocks > memory * 45 / 100 && (long)half.f_blocks < memory * 55 / 100);
+    CHECK((long)tenth.f_blocks > memory * 8 / 100 && (long)tenth.f_blocks < memory * 12 / 100);
+    rmdir("m");
+}
+
 TEST(read_only_and_remount) {
     own_namespace();
     REQUIRE_OK(mkdir("m", 0755));
