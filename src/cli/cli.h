@@ -87,7 +87,7 @@ struct control_message {
 /* The namespaces that the host granted, for the kernel process to know what it may do. */
 struct launch {
     int control_fd;
-    bool own_user_namespace, own_pid_namespace, own_network, own_namespaces;
+    bool own_user_namespace, own_pid_namespace, own_namespaces;
     int std_fds[3];      /* what the guest gets; -1: closed */
     bool terminal;       /* --tty: std_fds are a pseudo-terminal made for it */
     bool job;            /* the launcher is a job of a shell that can continue it */

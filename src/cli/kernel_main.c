@@ -319,7 +319,7 @@ static bool prepare(const struct run_options *options, const struct launch *laun
     int error;
 
     /* First, so that the zygote prepares itself beside the rest. */
-    made->job = host_job_new(launch->own_network);
+    made->job = host_job_new();
     if (IS_ERR(made->job)) {
         job_error((int)PTR_ERR(made->job));
         return false;

@@ -128,7 +128,6 @@ static pid_t launch_try(struct launcher *launcher, unsigned long namespaces) {
             .control_fd = pair[1],
             .own_user_namespace = (namespaces & CLONE_NEWUSER) != 0,
             .own_pid_namespace = (namespaces & CLONE_NEWPID) != 0,
-            .own_network = (namespaces & CLONE_NEWNET) != 0,
             .own_namespaces = namespaces != 0,
             .terminal = launcher->terminal,
             .job = launcher->job,
@@ -159,10 +158,8 @@ static pid_t launch_try(struct launcher *launcher, unsigned long namespaces) {
 /* Step by step down to what the host grants. */
 static pid_t launch(struct launcher *launcher) {
     const unsigned long base = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
-    const unsigned long net = CLONE_NEWNET;
-    const unsigned long steps[] = {
-        base | net | CLONE_NEWUSER, base | CLONE_NEWUSER, base | net, base, 0,
-    };
+    /* A network namespace comes later: join_network() in host_job.c. */
+    const unsigned long steps[] = {base | CLONE_NEWUSER, base, 0};
 
     for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
         pid_t pid = launch_try(launcher, steps[i]);

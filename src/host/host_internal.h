@@ -250,6 +250,7 @@ struct zygote_setup {
 struct zygote_report {
     _Atomic int state; /* 0: running, 1: ready, <0: -errno */
     int listener_fd;
+    bool own_network;
     const char *failed;
 };
 void zygote_main(const struct zygote_setup *setup, struct zygote_report *report)

@@ -152,10 +152,6 @@ static void *notifier_main(void *arg) {
 
 /* Takes the listener out of the zygote, which cannot send it: its filter is on. */
 static int take_listener(struct host_job *job, int listener_fd) {
-    job->zygote_pidfd = (int)syscall(SYS_pidfd_open, job->zygote_pid, 0);
-    if (job->zygote_pidfd < 0) {
-        return -errno;
-    }
     job->notify_fd = (int)syscall(SYS_pidfd_getfd, job->zygote_pidfd, listener_fd, 0);
     if (job->notify_fd < 0) {
         return -errno;
@@ -227,13 +223,9 @@ static int random_stub_base(uint64_t *base) {
     return 0;
 }
 
-static pid_t fork_zygote(const struct zygote_setup *wanted, struct zygote_report *report,
-                         bool network_empty) {
-    /* An empty network is as empty when two share it, and dearer to make and to take down than all
-     * the rest. */
+static pid_t fork_zygote(const struct zygote_setup *wanted, struct zygote_report *report) {
     const unsigned long own = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
-    const unsigned long net = network_empty ? 0 : CLONE_NEWNET;
-    const unsigned long namespaces[] = {own | net | CLONE_NEWUSER, own | net, 0};
+    const unsigned long namespaces[] = {own | CLONE_NEWUSER, own, 0};
 
     for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++) {
         pid_t pid = (pid_t)syscall(SYS_clone, namespaces[i] | SIGCHLD, NULL, NULL, NULL, NULL);
@@ -305,7 +297,7 @@ static int zygote_wait(struct host_thread *zygote, const struct zygote_report *r
 }
 
 static int zygote_start(struct host_job *job, struct host_aspace *aspace,
-                        const struct zygote_setup *setup, bool network_empty) {
+                        const struct zygote_setup *setup) {
     struct host_process *process CLEANUP(host_process_put) = NULL;
     int result;
 
@@ -322,7 +314,7 @@ static int zygote_start(struct host_job *job, struct host_aspace *aspace,
         return (int)PTR_ERR(STEAL(job->zygote));
     }
     __atomic_store_n(&job->zygote->slot->turn, SLOT_GUEST, __ATOMIC_RELEASE);
-    job->zygote_pid = fork_zygote(setup, job->report, network_empty);
+    job->zygote_pid = fork_zygote(setup, job->report);
     if (job->zygote_pid < 0) {
         return job->zygote_pid;
     }
@@ -331,7 +323,7 @@ static int zygote_start(struct host_job *job, struct host_aspace *aspace,
     return 0;
 }
 
-struct host_job *host_job_new(bool network_empty) {
+struct host_job *host_job_new(void) {
     struct host_job *job = host_job_new_mock();
     struct zygote_setup setup = {.death_signal = getpid() != 1, .kernel_pid = getpid()};
     struct host_aspace *aspace;
@@ -362,7 +354,7 @@ struct host_job *host_job_new(bool network_empty) {
         aspace->vdso_end = setup.vdso_end;
         setup.context_fd = aspace->context_fd;
         setup.public_fd = aspace->public_fd;
-        result = zygote_start(job, aspace, &setup, network_empty);
+        result = zygote_start(job, aspace, &setup);
         close(setup.control_fd);
         host_aspace_put(aspace);
     }
@@ -373,10 +365,29 @@ struct host_job *host_job_new(bool network_empty) {
     return job;
 }
 
+/*
+ * A network namespace is dearer to make and to take down than all others together, and an empty one
+ * is as empty when two share it: the zygote makes it, beside what this process does meanwhile.
+ */
+static void join_network(const struct host_job *job) {
+    if ((!job->report->own_network || setns(job->zygote_pidfd, CLONE_NEWNET) < 0) &&
+        unshare(CLONE_NEWNET) < 0) {
+        log_line(LOG_INFO,
+                 "the host gives the kernel process no network of its own (%s): its list of calls "
+                 "alone keeps it from the host's",
+                 strerror(errno));
+    }
+}
+
 int host_job_ready(struct host_job *job) {
     int result = zygote_wait(job->zygote, job->report);
 
     if (result == 0) {
+        job->zygote_pidfd = (int)syscall(SYS_pidfd_open, job->zygote_pid, 0);
+        result = job->zygote_pidfd < 0 ? -errno : 0;
+    }
+    if (result == 0) {
+        join_network(job);
         result = take_listener(job, job->report->listener_fd);
     }
     if (result == 0) {

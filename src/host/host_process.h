@@ -27,11 +27,12 @@ struct host_aspace;
 /* Before host_job_ready() and before the jail: keeps a way to the host's /proc. */
 int MUST_CHECK host_proc_setup(void);
 struct host_job *host_job_new_mock(void); /* ERR_PTR */
-/* The real one: starts the zygote, which prepares itself beside us. `network_empty`: this process
- * is in a network namespace of its own, where nothing is; guests share it. See host_job.c for the
- * start of the kernel process. */
-struct host_job *host_job_new(bool network_empty);
-int MUST_CHECK host_job_ready(struct host_job *job); /* once, before the jail: waits for it */
+/* The real one: starts the zygote, which prepares itself beside us. See host_job.c for the start of
+ * the kernel process. */
+struct host_job *host_job_new(void);
+/* Once, before the jail and the second thread: waits for it, and takes this thread, with all that
+ * it starts, into its network namespace, where nothing is. */
+int MUST_CHECK host_job_ready(struct host_job *job);
 /* The last act of the kernel process: what ends with it anyway begins to end. */
 void host_job_end(struct host_job *job);
 /* What the guests' stubs say to have answered by themselves, of threads that have gone, by the

@@ -9,6 +9,7 @@
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/membarrier.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -187,6 +188,7 @@ void zygote_main(const struct zygote_setup *setup, struct zygote_report *report)
     if (setup->death_signal && getppid() != setup->kernel_pid) {
         _exit(1); /* it ended before we asked */
     }
+    report->own_network = unshare(CLONE_NEWNET) == 0; /* join_network() in host_job.c */
     setrlimit(RLIMIT_CORE, &no_core);
     install_handlers(setup->stub_base);
     if (map_stub(setup) < 0) {

@@ -104,6 +104,8 @@ END
 wait "$pid"
 same_text "status of a break" "$?" 125
 grep -q 'the kernel process broke: Segmentation fault .* pc +0x' err || fail "it breaks without a word: $(cat err)"
+checks=$((checks + 1))
+[ "$(grep -c '  +0x' err)" -ge 2 ] || fail "it does not say how it came there: $(cat err)"
 exec 6<&-
 rm out
 

@@ -182,7 +182,7 @@ static int setup(void **state) {
     if (host_proc_setup()) {
         return -1;
     }
-    job = host_job_new(false);
+    job = host_job_new();
     return IS_ERR(job) || host_job_ready(job) || poller_start() ? -1 : 0;
 }
 
