@@ -1,7 +1,7 @@
 /*
  * Makes allocations fail, one at a time, in the thread that asks for it. A test that includes this
  * (once; list it in tests/unit/meson.build under unit_tests_fail_alloc, which wraps the symbols)
- * has every malloc, calloc, realloc and strdup of the kernel's code go through it.
+ * has every allocation of the kernel's code go through it.
  *
  *     FAIL_EACH_ALLOCATION(n) {
  *         result = thing_new(&thing);      // the n-th allocation in here fails
@@ -22,11 +22,15 @@
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
+void *__real_reallocarray(void *old, size_t count, size_t size);
 char *__real_strdup(const char *text);
+char *__real_strndup(const char *text, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
+void *__wrap_reallocarray(void *old, size_t count, size_t size);
 char *__wrap_strdup(const char *text);
+char *__wrap_strndup(const char *text, size_t size);
 
 static _Thread_local unsigned long fail_alloc_nth, fail_alloc_count;
 
@@ -61,8 +65,16 @@ void *__wrap_realloc(void *old, size_t size) {
     return fail_alloc_now() ? NULL : __real_realloc(old, size);
 }
 
+void *__wrap_reallocarray(void *old, size_t count, size_t size) {
+    return fail_alloc_now() ? NULL : __real_reallocarray(old, count, size);
+}
+
 char *__wrap_strdup(const char *text) {
     return fail_alloc_now() ? NULL : __real_strdup(text);
+}
+
+char *__wrap_strndup(const char *text, size_t size) {
+    return fail_alloc_now() ? NULL : __real_strndup(text, size);
 }
 
 #define FAIL_EACH_ALLOCATION(n)                                                                    \

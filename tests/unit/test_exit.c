@@ -390,8 +390,50 @@ static void every_allocation_of_fork_fails(void **state) {
             assert_int_equal(atomic_load(&f->kernel->task_count), 1);
             failures++;
         }
+        assert_int_equal(failures, fail_alloc_reached() ? n : n - 1); /* none is passed over */
     }
     assert_true(failures > 8);
+}
+
+/* An exit and the wait for it need no memory: the parent hears of it and gets its status. */
+static void no_allocation_stops_an_exit(void **state) {
+    struct fixture *f = *state;
+    unsigned long failures = 0;
+
+    FAIL_EACH_ALLOCATION(n) {
+        struct task_owner parent, thread, child, orphan;
+        struct wait_result result;
+        struct signal_info info;
+        pid_t pid, child_pid, orphan_pid;
+
+        fail_alloc_at(0);
+        parent = child_of(f->init.task);
+        pid = task_get_pid(parent.task);
+        assert_int_equal(task_new_mock_thread(parent.task, &thread), 0);
+        child = child_of(parent.task);
+        child_pid = task_get_pid(child.task);
+        orphan = child_of(parent.task);
+        orphan_pid = task_get_pid(orphan.task);
+        fail_alloc_at(n);
+
+        exit_with(&child, 4);
+        exit_with(&parent, 5);
+        exit_with(&thread, 6);
+        assert_true(signal_dequeue(f->init.task, SIGNAL_BIT(SIGCHLD), &info));
+        assert_int_equal(task_get_ppid(orphan.task), 1);
+        assert_int_equal(wait_for(f->init.task, child_pid, WEXITED, &result), 0);
+        assert_int_equal(result.status, 4 << 8);
+        assert_int_equal(wait_for(f->init.task, pid, WEXITED, &result), 0);
+        assert_int_equal(result.status, 6 << 8);
+        task_exit_group(orphan.task->thread_group, SIGTERM);
+        finish(&orphan);
+        assert_int_equal(wait_for(f->init.task, orphan_pid, WEXITED, &result), 0);
+        assert_int_equal(result.status, SIGTERM);
+        assert_int_equal(atomic_load(&f->kernel->task_count), 1);
+        failures += fail_alloc_reached();
+        assert_true(n < 100);
+    }
+    assert_true(failures > 0);
 }
 
 int main(void) {
@@ -413,6 +455,7 @@ int main(void) {
         UNIT(fork_and_vfork),
         UNIT(the_limit_of_processes),
         UNIT(every_allocation_of_fork_fails),
+        UNIT(no_allocation_stops_an_exit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

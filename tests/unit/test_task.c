@@ -497,7 +497,7 @@ static void every_allocation_of_a_kernel_fails(void **state) {
     FAIL_EACH_ALLOCATION(n) {
         struct kernel *kernel = kernel_new(f->job, "failing");
 
-        if (IS_ERR(kernel)) {
+        if (fail_alloc_reached()) {
             assert_int_equal(PTR_ERR(kernel), -ENOMEM);
         } else {
             kernel_put(kernel);
@@ -539,11 +539,97 @@ static void every_allocation_of_a_task_fails(void **state) {
             failures++;
             assert_int_equal(result, -ENOMEM);
         }
+        assert_int_equal(failures, fail_alloc_reached() ? n : n - 1); /* none is passed over */
         assert_int_equal(atomic_load(&f->kernel->task_count), 0);
         assert_int_equal(f->kernel->pids->entry_count, 0);
         assert_null(f->kernel->init);
     }
     assert_true(failures > 20);
+}
+
+/* More tasks than the pid table has room for at first: what it cannot have it does without. */
+static void every_allocation_of_a_growing_table_fails(void **state) {
+    struct fixture *f = *state;
+    struct pid_table *pids = f->kernel->pids;
+    size_t buckets = pids->bucket_count, count = 0;
+    struct task_owner owners[200];
+    unsigned long tolerated = 0;
+
+    while (pids->entry_count < buckets * 2) {
+        assert_int_equal(count ? task_new_mock_thread(owners[0].task, &owners[count])
+                               : task_new_mock(f->kernel, f->fs, &owners[count]),
+                         0);
+        count++;
+    }
+    FAIL_EACH_ALLOCATION(n) {
+        int result = task_new_mock_thread(owners[0].task, &owners[count]);
+
+        if (fail_alloc_reached() && result == 0) {
+            tolerated++;
+            assert_int_equal(pids->bucket_count, buckets);
+        }
+        assert_true(result == 0 || result == -ENOMEM);
+        task_owner_release(&owners[count]);
+        for (size_t i = 0; i < count; i++) {
+            assert_int_equal(found_tid(f->kernel, (pid_t)i + 1), i + 1);
+        }
+    }
+    assert_int_equal(tolerated, 1);
+    assert_int_equal(pids->bucket_count, buckets * 2);
+    while (count) {
+        task_owner_release(&owners[--count]);
+    }
+}
+
+/* Finding a task and ending it. A snapshot may fail; what ends a task has no way to. */
+static void no_allocation_stops_an_end(void **state) {
+    struct fixture *f = *state;
+    unsigned long snapshots = 0;
+
+    FAIL_EACH_ALLOCATION(n) {
+        struct task_owner init, thread, child, grandchild;
+        struct host_process *process;
+        struct task *found, **tasks;
+
+        fail_alloc_at(0);
+        assert_int_equal(task_new_mock(f->kernel, f->fs, &init), 0);
+        assert_int_equal(task_new_mock_thread(init.task, &thread), 0);
+        assert_int_equal(task_new_mock_child(init.task, &child), 0);
+        assert_true(task_setsid(child.task) > 0);
+        assert_int_equal(task_new_mock_child(child.task, &grandchild), 0);
+        assert_int_equal(task_setpgid(grandchild.task, 0, 0), 0);
+        grandchild.task->thread_group->stop_state = GROUP_STOPPED;
+        grandchild.task->pdeath_signal = SIGUSR1;
+        signal_set_mask(grandchild.task, ~0ULL);
+        process = thread_group_process(child.task->thread_group);
+        fail_alloc_at(n);
+
+        tasks = kernel_tasks(f->kernel, false);
+        snapshots += tasks != NULL;
+        for (int i = 0; tasks && tasks[i]; i++) {
+            task_put(tasks[i]);
+        }
+        free(tasks);
+        found = kernel_get_task(f->kernel, task_get_tid(child.task));
+        assert_ptr_equal(found, child.task);
+        task_owner_release(&child);
+        assert_null(task_files(found));
+        assert_int_equal(host_process_kill_count(process), 1);
+        assert_int_equal(task_get_ppid(grandchild.task), task_get_pid(init.task));
+        assert_int_equal(signal_pending_set(grandchild.task) &
+                             (SIGNAL_BIT(SIGHUP) | SIGNAL_BIT(SIGUSR1)),
+                         SIGNAL_BIT(SIGHUP) | SIGNAL_BIT(SIGUSR1));
+        task_put(found);
+        host_process_put(process);
+        task_owner_release(&thread);
+        task_owner_release(&init);
+        assert_true(grandchild.task->killed);
+        task_owner_release(&grandchild);
+        assert_int_equal(atomic_load(&f->kernel->task_count), 0);
+        assert_int_equal(f->kernel->pids->entry_count, 0);
+        assert_true(n < 100);
+    }
+    assert_true(snapshots > 2);
 }
 
 int main(void) {
@@ -566,6 +652,8 @@ int main(void) {
         UNIT(eight_threads_at_once),
         UNIT(every_allocation_of_a_kernel_fails),
         UNIT(every_allocation_of_a_task_fails),
+        UNIT(every_allocation_of_a_growing_table_fails),
+        UNIT(no_allocation_stops_an_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
