@@ -8,11 +8,13 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "host/host.h"
+#include "host/host_internal.h"
 
 #define CODE 0x10000000ull
 
@@ -178,6 +180,59 @@ static void test_death_is_seen(void **state) {
     drop(&guest);
 }
 
+/* The core that a host thread (0: this one) is bound to; -1: not to a single one. */
+static int bound_to(pid_t tid) {
+    cpu_set_t set;
+
+    if (sched_getaffinity(tid, sizeof(set), &set) < 0 || CPU_COUNT(&set) != 1) {
+        return -1;
+    }
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &set)) {
+            return cpu;
+        }
+    }
+    return -1;
+}
+
+struct pair {
+    int kernel, guest; /* cores, while the guest makes a call */
+};
+
+/* A task's kernel thread, new so that it has not spread. */
+static void *run_pair(void *arg) {
+    struct pair *pair = arg;
+    struct host_event event;
+    struct guest guest;
+
+    load(&guest, call_loop, sizeof(call_loop));
+    (void)!host_thread_resume(guest.thread, &event);
+    pair->kernel = bound_to(0);
+    pair->guest = bound_to(atomic_load(&guest.thread->tid));
+    drop(&guest);
+    wait_thread_ends();
+    return NULL;
+}
+
+/* Both threads of a task belong to one core. */
+static void test_pairs(void **state) {
+    cpu_set_t cores;
+
+    assert_int_equal(sched_getaffinity(0, sizeof(cores), &cores), 0);
+    if (CPU_COUNT(&cores) < 2) {
+        skip(); /* nothing is bound there */
+    }
+    for (int i = 0; i < 8; i++) {
+        struct pair pair = {-1, -1};
+        pthread_t thread;
+
+        assert_int_equal(pthread_create(&thread, NULL, run_pair, &pair), 0);
+        pthread_join(thread, NULL);
+        assert_true(pair.guest >= 0);
+        assert_int_equal(pair.kernel, pair.guest);
+    }
+}
+
 static int setup(void **state) {
     if (host_proc_setup()) {
         return -1;
@@ -188,9 +243,13 @@ static int setup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_calls),         cmocka_unit_test(test_fault),
-        cmocka_unit_test(test_spares),        cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_thread),        cmocka_unit_test(test_shared_memory_process),
+        cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_fault),
+        cmocka_unit_test(test_spares),
+        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_thread),
+        cmocka_unit_test(test_shared_memory_process),
         cmocka_unit_test(test_death_is_seen),
     };
 
