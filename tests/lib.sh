@@ -18,7 +18,7 @@
 #                               CMD ARG... must end with STATUS, and what it prints to standard output and error must
 #                               match the extended regular expressions OUT and ERR ('' : nothing may be printed)
 #   check TEXT CMD ARG...       CMD ARG... must end with status 0
-#   finish                      the test's verdict; last line of every test
+#   finish                      the test's verdict; last line of every test, which fails without it
 #
 # Each run of `same` starts in a fresh directory $WORK (the same path for both), filled by the test's function `prepare`
 # if it defined one. Under Starling the host's files are read-only below a layer in memory: `same` also checks that
@@ -38,7 +38,11 @@ RUN_ARGS=()
 LIMIT=60
 eval "starling_args=(${STARLING_ARGS:-})"
 
+# A test that only ends has not been judged.
+trap 'echo "not ok: the test did not reach its finish"; exit 1' EXIT
+
 skip() {
+    trap - EXIT
     echo "$*"
     exit 77
 }
@@ -183,6 +187,7 @@ check() {
 
 finish() {
     [ "$checks" != 0 ] || [ "$failures" != 0 ] || fail "the test checked nothing"
+    trap - EXIT
     [ "$failures" = 0 ]
     exit
 }

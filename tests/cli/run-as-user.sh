@@ -26,3 +26,4 @@ for name in attributes call_sites credentials descriptors exec_program fifo fork
     [ $status = 0 ] || [ $status = 77 ] || fail "$program without namespaces: status $status: $(tail -20 out)"
     rm -rf own
 done
+finish

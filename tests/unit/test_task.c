@@ -413,7 +413,7 @@ struct racer {
     struct fixture *f;
     struct task *init;
     unsigned seed;
-    int made;
+    int made, found;
 };
 
 static unsigned next_random(unsigned *seed) {
@@ -439,11 +439,12 @@ static void *race(void *arg) {
                 (void)!task_setpgid(owner->task, 0, 0);
             }
         }
-        found = kernel_get_task(kernel, (pid_t)(random >> 8) % 400 + 1);
+        found = kernel_get_task(kernel, PID_RESERVED + (pid_t)(random >> 8) % 100);
         if (found) {
             struct credentials *creds = task_creds(found);
             struct memory_manager *mm = task_mm(found);
 
+            racer->found++;
             credentials_put(creds);
             if (mm) {
                 memory_manager_put(mm);
@@ -472,10 +473,11 @@ static void eight_threads_at_once(void **state) {
     struct fixture *f = *state;
     struct task_owner init;
     struct racer racers[THREADS];
-    int made = 0;
+    int made = 0, found = 0;
 
-    f->kernel->pids->pid_max = 400; /* wraps often */
+    f->kernel->pids->pid_max = PID_RESERVED + 100; /* wraps often, and look-ups hit */
     assert_int_equal(task_new_mock(f->kernel, f->fs, &init), 0);
+    f->kernel->pids->last_pid = PID_RESERVED - 1;
     for (unsigned i = 0; i < THREADS; i++) {
         racers[i] = (struct racer){.f = f, .init = init.task, .seed = i * 7919 + 1};
         assert_int_equal(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
@@ -483,8 +485,10 @@ static void eight_threads_at_once(void **state) {
     for (int i = 0; i < THREADS; i++) {
         pthread_join(racers[i].thread, NULL);
         made += racers[i].made;
+        found += racers[i].found;
     }
     assert_true(made > 100);
+    assert_true(found > 8);
     assert_int_equal(atomic_load(&f->kernel->task_count), 1);
     assert_int_equal(init.task->thread_group->task_count, 1);
     task_owner_release(&init);
