@@ -1,8 +1,24 @@
 # Many sandboxes in a row, ended in every way there is: nothing of them is left on the host, neither a process nor a
 # descriptor, a memfd, a mount or a file. STARLING_SANDBOXES says how many.
 # timeout: 600
+
+# With directories for passing files that nobody else uses, where that may be had: whatever is there is the sandboxes'.
+case $STARLING:$TESTS:$BUILD in
+/tmp/* | *:/tmp/* | /run/* | *:/run/*) ;;
+*)
+    if [ "${1:-}" != private ] && unshare --mount true 2>/dev/null; then
+        exec unshare --mount --propagation private bash "$0" private
+    fi
+    ;;
+esac
 . "$TESTS/lib.sh"
 S=$STARLING
+private=
+if [ "${1:-}" = private ]; then
+    mount -t tmpfs -o mode=755 own /run && mkdir /run/kept && mount --bind "$T" /run/kept &&
+        mount -t tmpfs -o mode=1777 own /tmp && mkdir -p "$T" && mount --move /run/kept "$T" && rmdir /run/kept &&
+        mount -t tmpfs -o mode=1777 own /dev/shm && cd "$T" && private=yes || fail "no directories of the test's own"
+fi
 count=${STARLING_SANDBOXES:-60}
 mkdir home runtime
 export HOME=$T/home XDG_RUNTIME_DIR=$T/runtime
@@ -30,15 +46,19 @@ memfds() {
     readlink /proc/$$/fd/* /proc/$PPID/fd/* 2>/dev/null | grep memfd:
 }
 
-# Names that no other sandbox's user would give: what runs beside this test has directories of its own.
+# Where others put files too, names that no other sandbox's user would give.
 files() {
     find "$T" -mindepth 1 ! -name before.files ! -name after.files ! -name one.out ! -name one.err ! -name held | sort
-    find /dev/shm /tmp /run -maxdepth 1 -name '*starling*' ! -name 'starling-test-*' 2>/dev/null | sort
+    if [ -n "$private" ]; then
+        find /dev/shm /tmp /run -xdev | sort
+    else
+        find /dev/shm /tmp /run -maxdepth 1 -name '*starling*' ! -name 'starling-test-*' 2>/dev/null | sort
+    fi
 }
 
 one() { # NUMBER: which way, and what the status must be
-    local want status pid line
-    case $(($1 % 5)) in
+    local pid line
+    case $(($1 % 6)) in
     0) "$S" run -- true && return 0 ;;
     1)
         "$S" run --tmpfs /mnt -- sh -c 'sleep 1000 & echo x >/mnt/x; (sleep 1000 | cat) & exit 3'
@@ -60,6 +80,14 @@ one() { # NUMBER: which way, and what the status must be
         wait $pid 2>/dev/null
         exec 5<&-
         [ "$line" = ready ] && return 0
+        ;;
+    5) # without its kernel process
+        exec 5< <(exec "$S" run -- sh -c 'echo ready; sleep 1000 & exec sleep 1000')
+        pid=$!
+        read -r line <&5
+        kill -KILL $(cat /proc/$pid/task/*/children)
+        wait $pid
+        [ $? = 125 ] && [ "$line" = ready ] && exec 5<&- && return 0
         ;;
     esac
     fail "sandbox $1 did not end as it should: $(head -c 300 one.err)"
