@@ -95,7 +95,7 @@ format: ## clang-format every C file in place
 
 install: all ## install under $(DESTDIR)$(PREFIX), stripped
 	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX) && $(NINJA) -C $(BUILD) -j $(JOBS) >/dev/null
-	@DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD) --strip --quiet
+	@DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD) --no-rebuild --strip --quiet
 
 clean: ## remove the build directories
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-clang $(BUILD)-release
