@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cli/kernel_internal.h"
+#include "host/host_buffer.h"
 
 /* Bytes that one core can fault in per ms, generously (huge pages). */
 #define TOUCH_RATE_PER_MS (8ull << 20)
@@ -155,19 +156,22 @@ static int guests_memory(struct task **leaders,
  * What the sandbox holds, in bytes. First the cheap sum, which counts a page once for each process
  * that shares it; only when that is above the limit the exact one. Files in a tmpfs and shared
  * memory that are mapped are in the exact sum's `files` and in its `shared`, so the larger stands
- * for both. What the kernel process keeps for guests (inodes, names, attributes, small files,
- * messages) is in its own memory.
+ * for both; `files` has the pipes too. What the kernel process keeps for guests (inodes, names,
+ * attributes, small files, messages) is in its own memory.
  */
 static int sandbox_memory(uint64_t limit, uint64_t *used) {
     struct task **leaders = kernel_tasks(control.kernel, true);
-    uint64_t files = tmpfs_memory_used() + shared_memory_used(), own;
     struct memory_held guests;
+    uint64_t files, own;
     int error;
 
     if (!leaders) {
         return -ENOMEM;
     }
     error = host_own_memory(&own);
+    if (!error) {
+        error = host_buffers_held(&files);
+    }
     if (!error) {
         error = guests_memory(leaders, host_process_memory_held, &guests);
         *used = own + guests.private + guests.tables + guests.shared + files;

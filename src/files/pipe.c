@@ -25,6 +25,7 @@
 #include <sys/ioctl.h>
 
 #include "files/files_internal.h"
+#include "host/host_buffer.h"
 
 #define PIPE_MAX_SIZE (1 << 20) /* pipe(7): /proc/sys/fs/pipe-max-size */
 #define PIPEFS_MAGIC  0x50495045u
@@ -42,6 +43,7 @@ struct pipe {
     unsigned readers_opened, writers_opened; /* ever: openers wait for these to change */
     /* changed under lock, from and to -1, only while no end is open; so stable for an open end */
     int host_read, host_write;
+    struct host_buffer buffer; /* owns them */
 };
 
 static struct super_block *pipefs; /* made once, stays */
@@ -68,8 +70,7 @@ static struct pipe *pipe_alloc(void) {
 /* After pipe_unwatch(). */
 static void pipe_close_host_locked(struct pipe *pipe) {
     if (pipe->host_read >= 0) {
-        (void)host_close(pipe->host_read);
-        (void)host_close(pipe->host_write);
+        host_pipe_close(&pipe->buffer);
         pipe->host_read = pipe->host_write = -1;
     }
 }
@@ -185,18 +186,17 @@ static struct pipe *inode_pipe(struct inode *inode) {
 }
 
 static int pipe_open_host_locked(struct pipe *pipe) {
-    int fds[2];
     int error;
 
     if (pipe->host_read >= 0) {
         return 0;
     }
-    error = host_pipe(fds);
+    error = host_pipe_open(&pipe->buffer);
     if (error) {
         return error;
     }
-    pipe->host_read = fds[0];
-    pipe->host_write = fds[1];
+    pipe->host_read = pipe->buffer.fd;
+    pipe->host_write = pipe->buffer.write_fd;
     return 0;
 }
 
@@ -498,6 +498,7 @@ static int fifo_donate(struct file *file, uint32_t *rights) {
         (writes && !pipe_has_readers(pipe))) {
         return -EAGAIN;
     }
+    host_pipe_lend(&pipe->buffer);
     *rights = SLOT_FD_BLOCKS | (reads ? SLOT_FD_READ : 0) | (writes ? SLOT_FD_WRITE : 0);
     fd = host_reopen(reads ? pipe->host_read : pipe->host_write, (reads && writes ? O_RDWR
                                                                   : writes        ? O_WRONLY

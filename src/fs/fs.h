@@ -743,12 +743,11 @@ void fs_event_dentry(struct dentry *dentry, uint32_t mask);
 extern const struct file_system_type tmpfs_type, hostfs_type, overlayfs_type;
 struct super_block *tmpfs_new(uint64_t size_limit,
                               mode_t root_mode); /* ERR_PTR; size 0: no limit */
-/* What the files of all tmpfs hold together on the host, in bytes; the small ones are in the kernel
- * process's own memory. */
-uint64_t tmpfs_memory_used(void);
-/* An unlinked file of kernel memory (a memfd): for memfd_create, shared anonymous memory, SysV shm.
+/* A file without a name, open for both ways: memfd_create(2). `seals`: F_SEAL_*. */
+int MUST_CHECK tmpfs_file_new(const char *name, mode_t mode, unsigned seals, struct file **file);
+/* fcntl(2) F_ADD_SEALS, F_GET_SEALS: the seals, 0 or -EPERM, -EINVAL (no file of a tmpfs), -EBUSY.
  */
-int MUST_CHECK tmpfs_file_new(const char *name, int flags, struct file **file);
+int MUST_CHECK tmpfs_seals(struct file *file, int command, unsigned seals);
 /* A host directory; takes over the O_PATH descriptor. */
 #define HOSTFS_READ_ONLY   (1u << 0)
 #define HOSTFS_EXCLUSIVE   (1u << 1) /* nobody else changes it while we run */

@@ -170,6 +170,13 @@ int tmpfs_setattr(struct inode *inode, const struct iattr *attr) {
         }
     }
     LOCK_GUARD(&node->lock);
+    if ((attr->valid & ATTR_MODE) && S_ISREG(inode->type)) {
+        int error = tmpfs_seals_allow_mode_locked(node, attr->mode);
+
+        if (error) {
+            return error;
+        }
+    }
     tmpfs_direct_times_locked(node);
     if (attr->valid & (ATTR_ATIME | ATTR_MTIME)) {
         tmpfs_direct_forget_locked(node);

@@ -15,21 +15,10 @@
 #define SCARCE_MAX    (16 << 20)
 #define ALLOCATE_STEP (16 << 20)
 
-static _Atomic unsigned memfd_count;
-static _Atomic int64_t memfd_pages; /* charged for those; what is small is in our own memory */
-
-uint64_t tmpfs_memory_used(void) {
-    int64_t pages = atomic_load(&memfd_pages) + (int64_t)tmpfs_direct_uncharged();
-
-    return pages > 0 ? (uint64_t)pages * PAGE_SIZE : 0;
-}
-
 /* How large a file may get without a descriptor: descriptors are worth more than memory when half
  * of them is gone, since a guest can make any number of files. */
 static int64_t small_max(void) {
-    return atomic_load_explicit(&memfd_count, memory_order_relaxed) < host_fd_limit() / 2
-               ? SMALL_MAX
-               : SCARCE_MAX;
+    return host_memfd_count() < host_fd_limit() / 2 ? SMALL_MAX : SCARCE_MAX;
 }
 
 static struct super_block *_Atomic memory_sb; /* of tmpfs_file_new() */
@@ -44,19 +33,14 @@ static uint64_t pages_of(int64_t size) {
 
 void tmpfs_data_init(struct tmpfs_data *data) {
     atomic_init(&data->memfd, -1);
-    list_init(&data->written);
+    data->seals = F_SEAL_SEAL;
     data->memfd_read_only = -1;
 }
 
 void tmpfs_data_release(struct super_block *sb, struct tmpfs_data *data) {
-    int memfd = atomic_load(&data->memfd);
-
     free(data->bytes);
-    if (memfd >= 0) {
-        tmpfs_direct_release(data);
-        (void)host_close(memfd);
-        atomic_fetch_sub(&memfd_count, 1);
-        atomic_fetch_sub(&memfd_pages, (int64_t)atomic_load(&data->pages));
+    if (atomic_load(&data->memfd) >= 0) {
+        host_memfd_close(&data->memory);
     }
     if (data->memfd_read_only >= 0) {
         (void)host_close(data->memfd_read_only);
@@ -91,7 +75,6 @@ static void recount(struct inode *inode) {
         uint64_t pages = (uint64_t)stat.st_blocks / (PAGE_SIZE / 512);
 
         tmpfs_recount(inode->sb, (int64_t)(pages - data->pages));
-        atomic_fetch_add(&memfd_pages, (int64_t)(pages - data->pages));
         data->pages = pages;
         LOCK_GUARD(&node->lock);
         tmpfs_direct_apply_locked(node, &stat);
@@ -111,37 +94,36 @@ static int memfd_size_locked(const struct tmpfs_data *data, int64_t *size) {
     return error;
 }
 
-static int to_memfd_flags_locked(struct inode *inode, const char *name, unsigned flags) {
+static int to_named_memfd_locked(struct inode *inode, const char *name) {
     struct tmpfs_data *data = data_of(inode);
-    int memfd = atomic_load(&data->memfd);
+    int memfd = atomic_load(&data->memfd), error;
     int64_t done = 0;
 
     if (memfd >= 0) {
         return memfd;
     }
-    memfd = host_memfd_create(name, flags);
-    if (memfd < 0) {
-        return memfd;
+    error = host_memfd_open(&data->memory, name);
+    if (error) {
+        return error;
     }
+    memfd = data->memory.fd;
     while (done < data->size) {
         ssize_t count = host_pwrite(memfd, data->bytes + done, (size_t)(data->size - done), done);
 
         if (count <= 0) {
-            (void)host_close(memfd);
+            host_memfd_close(&data->memory);
             return count ? (int)count : -ENOSPC;
         }
         done += count;
     }
     free(STEAL(data->bytes));
     data->capacity = 0;
-    atomic_fetch_add(&memfd_count, 1);
-    atomic_fetch_add(&memfd_pages, (int64_t)atomic_load(&data->pages));
     atomic_store_explicit(&data->memfd, memfd, memory_order_release);
     return memfd;
 }
 
 static int to_memfd_locked(struct inode *inode) {
-    int memfd = to_memfd_flags_locked(inode, "tmpfs", 0);
+    int memfd = to_named_memfd_locked(inode, "tmpfs");
 
     /* The host's tables are full: for the guest the file system is. */
     return memfd == -EMFILE || memfd == -ENFILE ? -ENOSPC : memfd;
@@ -175,15 +157,23 @@ static int resize_small_locked(struct inode *inode, int64_t size) {
 
 int tmpfs_data_truncate(struct inode *inode, int64_t size) {
     struct tmpfs_data *data = data_of(inode);
-    int error;
+    int memfd, error;
+    int64_t old;
     LOCK_GUARD(&inode->lock);
 
     if (atomic_load(&data->memfd) < 0 && size <= small_max()) {
         return resize_small_locked(inode, size);
     }
-    error = to_memfd_locked(inode);
-    if (error >= 0) {
-        error = host_ftruncate(error, size);
+    memfd = to_memfd_locked(inode);
+    if (memfd < 0) {
+        return memfd;
+    }
+    error = memfd_size_locked(data, &old);
+    if (!error) {
+        error = tmpfs_seals_allow_size_locked(data, old, size);
+    }
+    if (!error) {
+        error = host_ftruncate(memfd, size);
         recount(inode);
     }
     return error;
@@ -481,7 +471,6 @@ static int map_fd(struct file *file, int prot, bool shared) {
         return memfd;
     }
     if (shared && (file->mode & FMODE_WRITE)) {
-        tmpfs_direct_writes(data);
         return memfd;
     }
     if (data->memfd_read_only < 0) {
@@ -527,7 +516,7 @@ static struct super_block *memory_super_block(void) {
     return made;
 }
 
-int tmpfs_file_new(const char *name, int flags, struct file **file) {
+int tmpfs_file_new(const char *name, mode_t mode, unsigned seals, struct file **file) {
     struct super_block *sb = memory_super_block();
     struct path path = {0};
     char shown[NAME_MAX + 1];
@@ -537,12 +526,13 @@ int tmpfs_file_new(const char *name, int flags, struct file **file) {
     if (IS_ERR(sb)) {
         return (int)PTR_ERR(sb);
     }
-    inode = tmpfs_inode_new(sb, NULL, S_IFREG | 0777, 0, NULL);
+    inode = tmpfs_inode_new(sb, NULL, S_IFREG | mode, 0, NULL);
     if (IS_ERR(inode)) {
         return (int)PTR_ERR(inode);
     }
     lock_acquire(&inode->lock);
-    error = to_memfd_flags_locked(inode, name, (unsigned)flags);
+    data_of(inode)->seals = seals;
+    error = to_named_memfd_locked(inode, name);
     lock_release(&inode->lock);
     if (error >= 0) {
         snprintf(shown, sizeof(shown), "/%s", name);

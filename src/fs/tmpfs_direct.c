@@ -10,17 +10,15 @@
  *
  * Who has a memfd to write to, by a donated description or for a shared map, can make it as large
  * as it likes, whatever the stub would let through. So only files of a file system without a size
- * limit are donated for writing, which is then the guest's right; and what such files hold is
- * counted when it is asked for (tmpfs_memory_used), not when it is written.
+ * limit are donated for writing, which is then the guest's right. Even who can only read it makes
+ * pages, by reading holes through a map. So what files hold is counted when --memory asks for it
+ * (host_buffer.c), not when it is written.
  */
 #include "fs/tmpfs_internal.h"
 
 static bool later(struct timespec a, struct timespec b) {
     return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
 }
-
-static struct lock written_lock = {PTHREAD_MUTEX_INITIALIZER, LOCK_DEVICE};
-static struct list_head written = LIST_HEAD_INIT(written); /* guarded by it: tmpfs_data.written */
 
 static bool same(struct timespec a, struct timespec b) {
     return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
@@ -71,40 +69,6 @@ struct timespec tmpfs_direct_now_locked(const struct tmpfs_node *node) {
     struct timespec now = inode_now();
 
     return node->direct.watched && later(node->direct.modified, now) ? node->direct.modified : now;
-}
-
-/* ---- what is written ---- */
-
-void tmpfs_direct_writes(struct tmpfs_data *data) {
-    LOCK_GUARD(&written_lock);
-
-    if (list_empty(&data->written)) {
-        list_add(&data->written, &written);
-    }
-}
-
-void tmpfs_direct_release(struct tmpfs_data *data) {
-    LOCK_GUARD(&written_lock);
-
-    list_del(&data->written);
-    list_init(&data->written);
-}
-
-uint64_t tmpfs_direct_uncharged(void) {
-    struct tmpfs_data *data;
-    uint64_t pages = 0;
-    struct stat stat;
-    LOCK_GUARD(&written_lock);
-
-    list_for_each_entry (data, &written, written) {
-        uint64_t charged = atomic_load(&data->pages), held;
-
-        if (host_fstat(atomic_load(&data->memfd), &stat) == 0) {
-            held = (uint64_t)stat.st_blocks / (PAGE_SIZE / 512);
-            pages += held - MIN(charged, held);
-        }
-    }
-    return pages;
 }
 
 /* ---- giving ---- */
@@ -184,9 +148,6 @@ int tmpfs_donate(struct file *file, uint32_t *rights) {
     lock_release(&inode->lock);
     if (error) {
         return error;
-    }
-    if (writes) {
-        tmpfs_direct_writes(&node->data);
     }
     *rights = SLOT_FD_SEEK | (reads ? SLOT_FD_READ : 0) | (writes ? SLOT_FD_WRITE : 0);
     return host_reopen(memfd, (!writes ? O_RDONLY

@@ -3,6 +3,7 @@
 #define STARLING_TMPFS_INTERNAL_H
 
 #include "fs/vfs_internal.h"
+#include "host/host_buffer.h"
 
 struct tmpfs_super {
     uint64_t page_limit, inode_limit; /* 0: none; immutable */
@@ -58,12 +59,12 @@ struct tmpfs_node {
         struct tmpfs_data {
             char *bytes; /* small contents; NULL once there is a memfd */
             size_t capacity;
-            int64_t size;             /* while there is no memfd; then the host knows */
-            _Atomic int memfd;        /* -1: none yet; never changes back */
-            int memfd_read_only;      /* -1: none yet */
-            _Atomic uint64_t pages;   /* charged to the super block */
-            struct list_head written; /* guarded by a lock of tmpfs_direct.c: see
-                                         tmpfs_direct_writes() */
+            int64_t size;              /* while there is no memfd; then the host knows */
+            _Atomic int memfd;         /* -1: none yet; never changes back */
+            struct host_buffer memory; /* owns the memfd */
+            int memfd_read_only;       /* -1: none yet */
+            unsigned seals;            /* F_SEAL_*; changed under node->lock too */
+            _Atomic uint64_t pages;    /* charged to the super block */
         } data;
         char *target; /* symlink; immutable */
     };
@@ -106,17 +107,19 @@ void tmpfs_direct_times_locked(struct tmpfs_node *node);
 void tmpfs_direct_apply_locked(struct tmpfs_node *node, const struct stat *stat);
 /* The present for a change that the kernel makes: not before any that a guest has made. */
 struct timespec tmpfs_direct_now_locked(const struct tmpfs_node *node);
-/* From now on guests may write to the memfd by themselves, until the data's release. */
-void tmpfs_direct_writes(struct tmpfs_data *data);
-void tmpfs_direct_release(struct tmpfs_data *data);
-/* Pages that such files have and that are charged to nobody. */
-uint64_t tmpfs_direct_uncharged(void);
 /* Other times are about to be set: what has been done by now does not count against them. */
 void tmpfs_direct_forget_locked(struct tmpfs_node *node);
 /* mount(8) relatime: once after each change, else once a day. node->lock held. */
 bool tmpfs_atime_is_due(const struct tmpfs_node *node, struct timespec now);
 /* A read through it changes no time. */
 bool tmpfs_keeps_atime(const struct file *file);
+
+/* tmpfs_seals.c */
+/* 0, or -EPERM: the file may not become smaller (inode->lock held), its execute bits may not change
+ * (a regular file's node->lock held). */
+int MUST_CHECK tmpfs_seals_allow_size_locked(const struct tmpfs_data *data, int64_t from,
+                                             int64_t to);
+int MUST_CHECK tmpfs_seals_allow_mode_locked(const struct tmpfs_node *node, mode_t mode);
 
 /* tmpfs.c, tmpfs_xattr.c: ops that all types share */
 int tmpfs_getattr(struct inode *inode, struct kstat *stat);

@@ -134,16 +134,6 @@ ssize_t host_tee(int from, int to, size_t size, unsigned flags) {
     return RETRY(tee(from, to, size, flags));
 }
 
-int host_memfd_create(const char *name, unsigned flags) {
-    int fd = memfd_create(name, flags | MFD_CLOEXEC);
-
-    return fd < 0 ? -errno : fd;
-}
-
-int host_pipe(int fds[2]) {
-    return pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0 ? -errno : 0;
-}
-
 int host_dup(int fd) {
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 

@@ -88,8 +88,6 @@ int MUST_CHECK host_fallocate(int fd, int mode, off_t offset, off_t size);
 int MUST_CHECK host_fsync(int fd, bool data_only);
 ssize_t MUST_CHECK host_tee(int from, int to, size_t size, unsigned flags);
 
-int MUST_CHECK host_memfd_create(const char *name, unsigned flags); /* MFD_CLOEXEC always */
-int MUST_CHECK host_pipe(int fds[2]);                               /* O_CLOEXEC | O_NONBLOCK */
 int MUST_CHECK host_dup(int fd);
 int MUST_CHECK host_fcntl(int fd, int command, uintptr_t argument);
 int MUST_CHECK host_ioctl(int fd, unsigned long request, void *argument);

@@ -175,7 +175,6 @@ static const struct rule rules[] = {
     WHEN(fcntl, 1, ALL_BITS, F_SETFL),
     WHEN(fcntl, 1, ALL_BITS, F_GETPIPE_SZ),
     WHEN(fcntl, 1, ALL_BITS, F_SETPIPE_SZ),
-    WHEN(fcntl, 1, ALL_BITS, F_GET_SEALS),
     WHEN(fcntl, 1, ALL_BITS, F_ADD_SEALS),
     WHEN(ioctl, 1, ALL_BITS, SECCOMP_IOCTL_NOTIF_RECV),
     WHEN(ioctl, 1, ALL_BITS, SECCOMP_IOCTL_NOTIF_SEND),

@@ -98,8 +98,6 @@ int64_t MUST_CHECK memory_settle(struct memory_manager *mm, struct host_thread *
                                  int outcome);
 /* `size` bytes of shared anonymous memory; ERR_PTR. */
 struct memory_object *shared_memory_new(uint64_t size);
-/* What all shared anonymous memory holds, in bytes, by the host's account: for --memory. */
-uint64_t shared_memory_used(void);
 /* Off: every call returns what it will be (--strace). On at start. */
 void memory_set_deferring(bool on);
 

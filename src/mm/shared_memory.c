@@ -2,30 +2,24 @@
  * Shared anonymous memory (MAP_SHARED|MAP_ANONYMOUS): a memory_object over a memfd of the kernel's,
  * so that every process that inherits the mapping maps the same pages. Owned by the rows that map
  * it; the memfd closes with the last of them. Its size is sealed: a guest that is given it to map
- * could write behind its end. Its pages stay until it closes, mapped or not, so they are counted
- * here and not by what guests have mapped.
+ * could write behind its end.
  */
 #include <fcntl.h>
-#include <linux/memfd.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "host/host_buffer.h"
 #include "mm/mm_internal.h"
 
 struct shared_memory {
     struct memory_object object;
-    int fd;                /* owned */
-    ino_t ino;             /* as /proc/PID/maps shows it */
-    struct list_head link; /* of all, guarded by all_lock */
+    struct host_buffer memory;
+    ino_t ino; /* as /proc/PID/maps shows it */
 };
 
-static struct lock all_lock = {PTHREAD_MUTEX_INITIALIZER, LOCK_DEVICE};
-static struct list_head all = LIST_HEAD_INIT(all); /* guarded by it */
-
 static int shared_host_fd(struct memory_object *object, int prot, bool shared) {
-    return container_of(object, struct shared_memory, object)->fd;
+    return container_of(object, struct shared_memory, object)->memory.fd;
 }
 
 static int shared_describe(struct memory_object *object, char *name, size_t size, dev_t *dev,
@@ -39,10 +33,7 @@ static int shared_describe(struct memory_object *object, char *name, size_t size
 static void shared_release(struct memory_object *object) {
     struct shared_memory *memory = container_of(object, struct shared_memory, object);
 
-    lock_acquire(&all_lock);
-    list_del(&memory->link);
-    lock_release(&all_lock);
-    (void)host_close(memory->fd);
+    host_memfd_close(&memory->memory);
     free(memory);
 }
 
@@ -55,6 +46,7 @@ static const struct memory_object_ops shared_ops = {
 struct memory_object *shared_memory_new(uint64_t size) {
     static _Atomic ino_t last_ino;
     struct shared_memory *memory;
+    int error;
 
     if (size > INT64_MAX) {
         return ERR_PTR(-ENOMEM);
@@ -63,42 +55,22 @@ struct memory_object *shared_memory_new(uint64_t size) {
     if (!memory) {
         return ERR_PTR(-ENOMEM);
     }
-    memory->fd = host_memfd_create("shared", MFD_ALLOW_SEALING);
-    if (memory->fd < 0) {
-        int error = memory->fd;
-
+    error = host_memfd_open(&memory->memory, "shared");
+    if (error) {
         free(memory);
         return ERR_PTR(error == -EMFILE || error == -ENFILE ? -ENOMEM : error);
     }
-    int result = host_ftruncate(memory->fd, (off_t)size);
-
-    if (result == 0) {
-        result = host_fcntl(memory->fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+    error = host_ftruncate(memory->memory.fd, (off_t)size);
+    if (!error) {
+        error = host_fcntl(memory->memory.fd, F_ADD_SEALS, F_SEAL_GROW);
     }
-    if (result) {
-        (void)host_close(memory->fd);
+    if (error) {
+        host_memfd_close(&memory->memory);
         free(memory);
-        return ERR_PTR(result);
+        return ERR_PTR(error);
     }
     ref_init(&memory->object.ref);
     memory->object.ops = &shared_ops;
     memory->ino = ++last_ino;
-    lock_acquire(&all_lock);
-    list_add(&memory->link, &all);
-    lock_release(&all_lock);
     return &memory->object;
-}
-
-uint64_t shared_memory_used(void) {
-    struct shared_memory *memory;
-    uint64_t bytes = 0;
-    struct stat stat;
-    LOCK_GUARD(&all_lock);
-
-    list_for_each_entry (memory, &all, link) {
-        if (host_fstat(memory->fd, &stat) == 0) {
-            bytes += (uint64_t)stat.st_blocks * 512;
-        }
-    }
-    return bytes;
 }

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <sys/sysmacros.h>
 
+#include "host/host_buffer.h"
+
 static ssize_t null_read(struct file *file, void *buffer, size_t size, int64_t *pos) {
     return 0;
 }
@@ -52,7 +54,7 @@ static int64_t random_llseek(struct file *file, int64_t offset, int whence) {
 
 struct zero_object {
     struct memory_object object;
-    int fd; /* owned */
+    struct host_buffer memory;
     bool shared;
     ino_t ino; /* of the device node */
     dev_t dev;
@@ -62,7 +64,7 @@ struct zero_object {
 #define ZERO_SIZE ((off_t)1 << 47)
 
 static int zero_host_fd(struct memory_object *object, int prot, bool shared) {
-    return container_of(object, struct zero_object, object)->fd;
+    return container_of(object, struct zero_object, object)->memory.fd;
 }
 
 /* A shared mapping is of memory of its own, which Linux calls so. */
@@ -79,7 +81,7 @@ static int zero_describe(struct memory_object *object, char *name, size_t size, 
 static void zero_release(struct memory_object *object) {
     struct zero_object *self = container_of(object, struct zero_object, object);
 
-    (void)host_close(self->fd);
+    host_memfd_close(&self->memory);
     free(self);
 }
 
@@ -101,14 +103,15 @@ static struct memory_object *zero_mmap(struct file *file, int prot, int flags) {
     self->shared = flags & MAP_SHARED;
     self->ino = file->inode->ino;
     self->dev = file->inode->sb->dev;
-    self->fd = host_memfd_create("zero", 0);
-    error = self->fd < 0 ? self->fd : host_ftruncate(self->fd, ZERO_SIZE);
+    error = host_memfd_open(&self->memory, "zero");
     if (error) {
-        if (self->fd >= 0) {
-            (void)host_close(self->fd);
-        }
         free(self);
         return ERR_PTR(error == -EMFILE || error == -ENFILE ? -ENOMEM : error);
+    }
+    error = host_ftruncate(self->memory.fd, ZERO_SIZE);
+    if (error) {
+        zero_release(&self->object);
+        return ERR_PTR(error);
     }
     return &self->object;
 }

@@ -254,7 +254,7 @@ int64_t sys_fcntl(struct task *current, int fd, int cmd, unsigned long arg) {
         return pipe_set_size(file, (unsigned)MIN(arg, (unsigned long)UINT32_MAX));
     case F_ADD_SEALS:
     case F_GET_SEALS:
-        return file_seals(file, cmd, (unsigned)arg);
+        return tmpfs_seals(file, cmd, (unsigned)arg);
     case F_GETLEASE:
         return F_UNLCK; /* none can be taken */
     case FCNTL_DUPFD_QUERY:

@@ -4,9 +4,6 @@
 
 #include "syscalls/syscalls.h"
 
-/* sys_memfd.c: F_ADD_SEALS, F_GET_SEALS. */
-int64_t file_seals(struct file *file, int command, unsigned seals);
-
 static inline int current_fd_limit(struct task *current) {
     uint64_t limit = rlimits_get(&current->thread_group->rlimits, RLIMIT_NOFILE);
 

@@ -1,7 +1,5 @@
-/*
- * memfd_create(2), and the seals of fcntl(2). A memfd is a tmpfs file on no mount; its contents are
- * a host memfd, so the host keeps the seals, against writes of the kernel and maps of guests alike.
- */
+/* memfd_create(2): a tmpfs file on no mount. */
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <stdio.h>
 
@@ -10,6 +8,9 @@
 #ifndef MFD_NOEXEC_SEAL /* Linux 6.3 */
 #define MFD_NOEXEC_SEAL 8u
 #define MFD_EXEC        16u
+#endif
+#ifndef F_SEAL_EXEC /* Linux 6.3 */
+#define F_SEAL_EXEC 0x20u
 #endif
 #define NAME_PREFIX "memfd:"
 #define MEMFD_NAME_MAX                                                                             \
@@ -31,24 +32,13 @@ int64_t sys_memfd_create(struct task *current, struct user_address name, unsigne
     if (length < 0) {
         return length == -ENAMETOOLONG ? -EINVAL : length;
     }
-    /* MFD_EXEC is what memfds are without it; hosts older than it would refuse the flag. */
-    result = tmpfs_file_new(shown, (int)(flags & ~(MFD_CLOEXEC | MFD_EXEC)), &file);
+    if (flags & MFD_NOEXEC_SEAL) {
+        result = tmpfs_file_new(shown, 0666, F_SEAL_EXEC, &file);
+    } else {
+        result = tmpfs_file_new(shown, 0777, flags & MFD_ALLOW_SEALING ? 0 : F_SEAL_SEAL, &file);
+    }
     if (result) {
         return result;
     }
     return install_file(current, file, flags & MFD_CLOEXEC ? O_CLOEXEC : 0);
-}
-
-int64_t file_seals(struct file *file, int command, unsigned seals) {
-    int fd;
-
-    if (file->inode->sb->type != &tmpfs_type || !S_ISREG(file->inode->type) ||
-        !file->ops->host_fd) {
-        return -EINVAL;
-    }
-    if (command == F_ADD_SEALS && !(file->mode & FMODE_WRITE)) {
-        return -EPERM;
-    }
-    fd = file->ops->host_fd(file);
-    return fd < 0 ? fd : host_fcntl(fd, command, seals);
 }

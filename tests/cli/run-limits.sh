@@ -61,6 +61,54 @@ END
 if compiled tables; then
     expect 137 '' "\(--memory\)" "$S" run --memory 96M --timeout 50 -- ./tables
 fi
+# So are pages that nobody wrote: holes of a file, of /dev/zero, read through a map and dropped. And
+# what is in pipes.
+cat >unwritten.c <<'END'
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#define SIZE (4l << 30)
+static int read_holes(int fd, int flags) {
+    volatile char *p = mmap(NULL, SIZE, PROT_READ, flags, fd, 0);
+    if (p == MAP_FAILED)
+        return 1;
+    for (long at = 0; at < SIZE; at += 4096) {
+        (void)p[at];
+        if (at % (1 << 20) == 0)
+            madvise((void *)p, at, MADV_DONTNEED);
+    }
+    return 0;
+}
+static int fill_pipes(void) {
+    struct rlimit limit = {20000, 20000};
+    static char bytes[65536];
+    int ends[2];
+    setrlimit(RLIMIT_NOFILE, &limit);
+    while (pipe(ends) == 0) {
+        fcntl(ends[1], F_SETFL, O_NONBLOCK);
+        while (write(ends[1], bytes, sizeof(bytes)) > 0)
+            ;
+    }
+    return 0;
+}
+int main(int argc, char **argv) {
+    int fd = memfd_create("holes", 0);
+    if (strcmp(argv[1], "pipes") == 0)
+        return fill_pipes();
+    if (strcmp(argv[1], "zero") == 0)
+        return read_holes(open("/dev/zero", O_RDONLY), MAP_PRIVATE);
+    if (ftruncate(fd, SIZE))
+        return 1;
+    return read_holes(fd, strcmp(argv[1], "private") ? MAP_SHARED : MAP_PRIVATE);
+}
+END
+if compiled unwritten; then
+    for kind in shared private zero pipes; do
+        expect 137 '' "\(--memory\)" "$S" run --memory 32M --timeout 50 -- ./unwritten $kind
+    done
+fi
 # What the kernel process keeps for guests counts: names, attributes. And who has all descriptors
 # does not hide his memory behind them.
 cat >kept.c <<'END'

@@ -166,31 +166,6 @@ TEST(memfd) {
     close(fd);
 }
 
-TEST(memfd_seals) {
-    int fd = memfd_create("sealed", MFD_ALLOW_SEALING);
-    REQUIRE_OK(fd);
-    CHECK_OK(ftruncate(fd, PAGE));
-    char *p = mmap(NULL, PAGE, RW, MAP_SHARED, fd, 0);
-    REQUIRE(p != MAP_FAILED);
-    CHECK_EQ(fcntl(fd, F_GET_SEALS), 0);
-    CHECK_ERR(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY); /* a writable map of it is there */
-    munmap(p, PAGE);
-    CHECK_OK(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK));
-    CHECK_EQ(fcntl(fd, F_GET_SEALS), F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK);
-    CHECK_ERR(write(fd, "x", 1), EPERM);
-    CHECK_ERR(ftruncate(fd, 2 * PAGE), EPERM);
-    CHECK_ERR((long)mmap(NULL, PAGE, RW, MAP_SHARED, fd, 0), EPERM);
-    p = mmap(NULL, PAGE, RW, MAP_PRIVATE, fd, 0);
-    CHECK(p != MAP_FAILED);
-    munmap(p, PAGE);
-    close(fd);
-    fd = memfd_create("open", 0);
-    CHECK_EQ(fcntl(fd, F_GET_SEALS), F_SEAL_SEAL);
-    CHECK_ERR(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EPERM);
-    close(fd);
-    CHECK_ERR(memfd_create("x", 0x8000), EINVAL);
-}
-
 TEST(dev_zero) {
     int fd = open("/dev/zero", O_RDWR);
     REQUIRE_OK(fd);

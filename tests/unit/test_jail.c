@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "host/host.h"
+#include "host/host_buffer.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -196,8 +197,9 @@ static int try_work(const int *calls, int count) {
     char byte = 'a';
     struct stat stat;
     struct timespec resolution;
-    int pipe[2];
-    int memfd = host_memfd_create("jail", 0);
+    struct host_buffer memory, pipe;
+    uint64_t held;
+    int memfd = host_memfd_open(&memory, "jail") ? -1 : memory.fd;
     void *map = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (pthread_create(&thread, NULL, thread_body, &byte) || pthread_join(thread, &result) ||
@@ -209,8 +211,8 @@ static int try_work(const int *calls, int count) {
         stat.st_size != 4096 || host_pread(memfd, &byte, 1, -1) != -EINVAL) {
         return 2;
     }
-    if (host_pipe(pipe) || host_write(pipe[1], &byte, 1) != 1 ||
-        host_read(pipe[0], &byte, 1) != 1 || host_read(pipe[0], &byte, 1) != -EAGAIN) {
+    if (host_pipe_open(&pipe) || host_write(pipe.write_fd, &byte, 1) != 1 ||
+        host_read(pipe.fd, &byte, 1) != 1 || host_read(pipe.fd, &byte, 1) != -EAGAIN) {
         return 3;
     }
     if (map == MAP_FAILED || mprotect(map, 4096, PROT_READ) || munmap(map, 1 << 20)) {
@@ -219,6 +221,21 @@ static int try_work(const int *calls, int count) {
     if (host_reopen(memfd, O_RDONLY) < 0 || host_fchmod(memfd, 0600) ||
         host_clock_getres(CLOCK_MONOTONIC, &resolution)) {
         return 5;
+    }
+    host_pipe_lend(&pipe);
+    if (host_write(pipe.write_fd, &byte, 1) != 1 || host_buffers_held(&held) ||
+        held != 4096 + 65536) {
+        return 7;
+    }
+    int kept = host_dup(memfd), end = host_dup(pipe.write_fd), size;
+
+    host_memfd_close(&memory);
+    host_pipe_close(&pipe);
+    size = host_fcntl(end, F_GETPIPE_SZ, 0);
+    if (host_fstat(kept, &stat) || stat.st_size || host_ftruncate(kept, 1) != -EPERM ||
+        host_pwrite(kept, &byte, 1, 0) != -EPERM || size != 4096 || host_buffers_held(&held) ||
+        held) {
+        return 8;
     }
     /* No name of the host is left, unless the host would not let us take the root away. */
     int fd = host_open_path(AT_FDCWD, "/etc/passwd", O_RDONLY);
