@@ -513,6 +513,7 @@ void donation_give(struct fd_table *table, int fd, struct file *file, struct hos
     (void)host_close(own);
     if (number < 0 && (!donation || donation->number < 0)) {
         free(donation);
+        donation_unwanted(file); /* not again at once: the process may have all that it may have */
         return;
     }
     lock_acquire(&file->pos_lock);

@@ -117,7 +117,7 @@ const void *host_thread_table_owner(const struct host_thread *thread) {
 
 int host_thread_give_fd(struct host_thread *thread, int fd) {
     struct slot_call call = {.flags = SLOT_CALL_RECEIVE_FD};
-    int64_t number = 0;
+    int64_t number = 0, closed;
     int result;
 
     if (thread->mock || atomic_load(&thread->process->direct_refused)) {
@@ -133,7 +133,15 @@ int host_thread_give_fd(struct host_thread *thread, int fd) {
     if (number < 0 && number >= -MAX_ERRNO) {
         return (int)number;
     }
-    return number > 0 && number <= (int64_t)SLOT_FD_NUMBER ? (int)number : -EBADF;
+    if (number <= 0 || number >= GUEST_FDS) {
+        return -EBADF;
+    }
+    if (number >= GUEST_FDS_KEPT) {
+        call = (struct slot_call){.number = SYS_close, .args = {(uint64_t)number}};
+        result = host_thread_calls(thread, &call, 1, &closed);
+        return result < 0 ? result : -EMFILE;
+    }
+    return (int)number;
 }
 
 static void used_up_to(struct host_process *process, uint32_t fd) {

@@ -14,6 +14,12 @@ extern const char stub_blob_start[], stub_blob_end[];
 
 #define ASPACE_SLOT_WORDS (STUB_MAX_SLOTS / 64)
 
+/* Host descriptors that a guest process may have, since each costs the host's kernel memory that
+ * nothing counts; and how many of them it may be given to keep: what is left is for those that it
+ * holds for a moment, to map or to clone with. */
+#define GUEST_FDS      2048
+#define GUEST_FDS_KEPT 1024
+
 struct host_aspace {
     struct ref ref;
     bool mock;

@@ -277,8 +277,8 @@ void host_process_disown(struct host_process *process, const void *owner);
  * look. Callers take turns: they hold the donation lock (fs/donation.c). */
 void host_thread_use_table(struct host_thread *thread, const void *owner, bool use);
 const void *host_thread_table_owner(const struct host_thread *thread);
-/* Sends a descriptor (borrowed) to the guest and has it received: its number, -errno. The caller
- * holds the address space's change token. */
+/* Sends a descriptor (borrowed) to the guest and has it received: its number, -errno. -EMFILE: it
+ * has GUEST_FDS_KEPT. The caller holds the address space's change token. */
 int MUST_CHECK host_thread_give_fd(struct host_thread *thread, int fd);
 /* word: SLOT_FD_* rights and a number; 0 takes it back. False: not this process, or no such entry.
  */

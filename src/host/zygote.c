@@ -176,7 +176,7 @@ static void NORETURN enter_stub(struct stub_thread *thread) {
 }
 
 void zygote_main(const struct zygote_setup *setup, struct zygote_report *report) {
-    struct rlimit no_core = {0, 0};
+    struct rlimit no_core = {0, 0}, descriptors = {GUEST_FDS, GUEST_FDS};
     struct stub_thread *thread;
     int listener = -1;
 
@@ -190,6 +190,7 @@ void zygote_main(const struct zygote_setup *setup, struct zygote_report *report)
     }
     report->own_network = unshare(CLONE_NEWNET) == 0; /* join_network() in host_job.c */
     setrlimit(RLIMIT_CORE, &no_core);
+    setrlimit(RLIMIT_NOFILE, &descriptors);
     install_handlers(setup->stub_base);
     if (map_stub(setup) < 0) {
         fail(report, "map the stub");
