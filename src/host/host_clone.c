@@ -187,7 +187,8 @@ int host_thread_clone(struct host_thread *parent, bool set_tls, uint64_t tls,
 
 /* CLONE_VM without CLONE_THREAD: another host process on the same memory, slots and socket. */
 static int clone_sharing(struct host_thread *parent, struct host_process *process, bool set_tls,
-                         uint64_t tls, struct host_thread **child) {
+                         uint64_t tls, struct host_aspace **aspace_out,
+                         struct host_thread **child) {
     uint64_t flags = CLONE_VM | CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD;
     struct host_thread *thread CLEANUP(host_thread_put) = NULL;
     uint32_t index;
@@ -215,6 +216,7 @@ static int clone_sharing(struct host_thread *parent, struct host_process *proces
         return result;
     }
     inherit_core(thread, parent);
+    *aspace_out = host_aspace_get(parent->aspace);
     *child = STEAL(thread);
     return 0;
 }
@@ -280,13 +282,15 @@ int host_process_clone(struct host_thread *parent, bool share_memory, bool set_t
             *child = mock;
             *aspace = host_aspace_get(mock->aspace);
         }
-    } else if (share_memory) {
-        result = clone_sharing(parent, made, set_tls, tls, child);
-        if (result == 0) {
-            *aspace = host_aspace_get(parent->aspace);
-        }
     } else {
-        result = clone_copying(parent, made, set_tls, tls, aspace, child);
+        result = host_process_reserve_fd(made);
+        if (result == 0) {
+            result = share_memory ? clone_sharing(parent, made, set_tls, tls, aspace, child)
+                                  : clone_copying(parent, made, set_tls, tls, aspace, child);
+        }
+    }
+    if (result == -EMFILE || result == -ENFILE) {
+        result = -EAGAIN; /* fork(2) knows no other limit */
     }
     if (result == 0) {
         *process = STEAL(made);

@@ -48,6 +48,7 @@ struct host_process {
     struct lock lock;           /* class HOST_PROCESS */
     _Atomic pid_t pid;          /* set under lock when bound, then immutable; 0: not yet known */
     int pidfd;                  /* owned; -1: not yet */
+    int reserved_fd;            /* owned; a number for the pidfd, until it is bound; -1: none */
     bool killed;                /* guarded by lock: to be killed as soon as its pid is known */
     bool exited;                /* guarded by lock */
     bool bound;                 /* guarded by lock */
@@ -181,6 +182,8 @@ void host_thread_closed(struct host_thread *thread);
 
 /* host_process.c */
 struct host_process *host_process_new(struct host_job *job);
+/* So that a clone fails for want of descriptors, and not its child: 0 or -errno. */
+int MUST_CHECK host_process_reserve_fd(struct host_process *process);
 /* The process behind it is known and runs: watch it, or kill it when that was asked for meanwhile.
  * -ESRCH: it has gone. */
 int MUST_CHECK host_process_bind(struct host_process *process, pid_t pid);

@@ -22,7 +22,7 @@ struct host_process *host_process_new(struct host_job *job) {
     ref_init(&process->ref);
     host_job_get(job);
     process->job = job;
-    process->pidfd = -1;
+    process->pidfd = process->reserved_fd = -1;
     lock_init(&process->lock, LOCK_HOST_PROCESS);
     list_init(&process->threads);
     list_init(&process->job_link);
@@ -47,6 +47,13 @@ struct host_process *host_process_get(struct host_process *process) {
     return process;
 }
 
+static void free_reserved(struct host_process *process) {
+    if (process->reserved_fd >= 0) {
+        close(process->reserved_fd);
+        process->reserved_fd = -1;
+    }
+}
+
 void host_process_put(struct host_process *process) {
     struct host_job *job = process->job;
 
@@ -61,6 +68,7 @@ void host_process_put(struct host_process *process) {
         }
         close(process->pidfd);
     }
+    free_reserved(process);
     {
         LOCK_GUARD(&job->lock);
         list_del(&process->job_link);
@@ -167,10 +175,16 @@ static void process_exited(void *arg, uint32_t events) {
     }
 }
 
-int host_process_bind(struct host_process *process, pid_t pid) {
-    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    int result;
+int host_process_reserve_fd(struct host_process *process) {
+    process->reserved_fd = host_dup(process->job->notify_fd);
+    return process->reserved_fd < 0 ? process->reserved_fd : 0;
+}
 
+int host_process_bind(struct host_process *process, pid_t pid) {
+    int pidfd, result;
+
+    free_reserved(process);
+    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0) {
         return -errno;
     }

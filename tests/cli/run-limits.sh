@@ -156,6 +156,34 @@ if compiled kept descriptors; then
     expect 137 '' "\(--memory\)" "$S" run --memory 64M --timeout 50 -- ./kept xattrs
     expect 137 '' "\(--memory\)" sh -c 'ulimit -n 300; exec "$0" run --memory 96M --timeout 50 -- ./descriptors' "$S"
 fi
+# When the host has no descriptor left for a fork, fork says so; no child dies of it.
+cat >forks.c <<'END'
+#include <errno.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    int ends[2], last, status, refused = 0, made = 0;
+    while (pipe(ends) == 0)
+        last = ends[1];
+    for (int i = 0; i < 60; i++) {
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(7);
+        if (pid < 0 && errno != EAGAIN)
+            return perror("fork"), 1;
+        if (pid > 0 && (waitpid(pid, &status, 0) != pid || status != 7 << 8))
+            return fprintf(stderr, "status %x\n", status), 1;
+        refused += pid < 0;
+        made += pid > 0;
+        close(last - i);
+    }
+    return !refused || !made;
+}
+END
+if compiled forks; then
+    expect 0 '' '' sh -c 'ulimit -n 300; exec "$0" run --timeout 50 -- ./forks' "$S"
+fi
 # Files in memory count too.
 expect 137 '' "\(--memory\)" "$S" run --memory 64M --timeout 50 -- sh -c 'cat /dev/zero >big'
 expect 137 '' "\(--memory\)" "$S" run --memory 64M --timeout 50 -- fallocate -l 1G big
