@@ -8,7 +8,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 
-#include "fs/fs.h"
+#include "fs/file.h"
 #include "task/task.h"
 
 /* pipe2(2). A guest pipe is a host pipe whose ends the kernel holds (and will donate, design §6).

@@ -2,7 +2,7 @@
 #ifndef STARLING_HOSTFS_INTERNAL_H
 #define STARLING_HOSTFS_INTERNAL_H
 
-#include "fs/fs.h"
+#include "fs/file.h"
 
 /* A host descriptor that several may be using; the last one closes it. */
 struct host_handle {

@@ -2,7 +2,7 @@
 #ifndef STARLING_OVERLAYFS_INTERNAL_H
 #define STARLING_OVERLAYFS_INTERNAL_H
 
-#include "fs/fs.h"
+#include "fs/file.h"
 
 #define OVERLAY_WORK_NAME 24
 

@@ -9,7 +9,7 @@
 #include <sys/inotify.h>
 #include <sys/mount.h>
 
-#include "fs/fs.h"
+#include "fs/file.h"
 
 /* file->mode: counted in inode->write_count. */
 #define FMODE_COUNTED (1u << 8)
@@ -109,18 +109,23 @@ bool dentry_is_below(struct dentry *dentry, struct dentry *ancestor);
 struct dentry *dentry_parent_within(struct dentry *dentry, struct dentry *ancestor);
 /* Forget what the table keeps of this file system (its last mount is gone). */
 void dentry_forget_super_block(struct super_block *sb);
+
 /* ---- mount.c ---- */
 
 extern struct rwlock mounts_lock; /* class MOUNTS: every mount tree */
+/* What is mounted there, borrowed, or NULL. mounts_lock held. */
+struct mount *mount_child_locked(const struct mount *parent, const struct dentry *at);
+/* After mount_namespace_copy(): moves the path to the copy's mount; false: there is none. */
+bool mount_namespace_translate(struct mount_namespace *ns, struct path *path);
+
+/* ---- path.c ---- */
+
 /* While something is mounted on *path: goes there. 1 when it moved, else 0. */
 int path_follow_mounts(struct path *path);
 /* From the root of a mount to its mount point; false: it has none. */
 bool path_climb_mount(struct path *path);
 /* Is `path` below (or at) `root`, over mounts as well? */
 bool path_is_below(const struct path *path, const struct path *root);
-
-/* After mount_namespace_copy(): moves the path to the copy's mount; false: there is none. */
-bool mount_namespace_translate(struct mount_namespace *ns, struct path *path);
 
 /* ---- namei.c ---- */
 

@@ -10,7 +10,7 @@
 
 #include <sys/socket.h>
 
-#include "fs/fs.h"
+#include "fs/file.h"
 #include "task/task.h"
 
 #define SOCKET_ADDRESS_MAX 128 /* sizeof(struct sockaddr_storage) */

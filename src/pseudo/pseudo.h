@@ -9,7 +9,7 @@
 #define STARLING_PSEUDO_H
 
 #include "files/files.h"
-#include "fs/fs.h"
+#include "fs/file.h"
 #include "task/task.h"
 
 extern const struct file_system_type procfs_type, sysfs_type, devfs_type;

@@ -13,7 +13,7 @@
 #define STARLING_SYSCALLS_H
 
 #include "files/files.h"
-#include "fs/fs.h"
+#include "fs/file.h"
 #include "task/task.h"
 
 #include "syscalls/syscalls_gen.h"

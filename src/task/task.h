@@ -27,7 +27,7 @@
 
 #include "auth/auth.h"
 #include "base/base.h"
-#include "fs/fs.h"
+#include "fs/file.h"
 #include "host/host.h"
 #include "ipc/ipc.h"
 #include "mm/mm.h"

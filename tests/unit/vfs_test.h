@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "fs/fs.h"
+#include "fs/file.h"
 
 struct vfs_test {
     struct fs_context *fs;
