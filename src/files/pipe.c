@@ -22,36 +22,13 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 
-#include "files/files_internal.h"
-#include "host/host_buffer.h"
+#include "files/pipe_internal.h"
 
 #define PIPE_MAX_SIZE (1 << 20) /* pipe(7): /proc/sys/fs/pipe-max-size */
 #define PIPEFS_MAGIC  0x50495045u
 
-struct pipe {
-    struct ref ref;
-    struct wait_queue wait;         /* readers, writers, openers */
-    struct lock lock;               /* class PIPE */
-    _Atomic bool direct;            /* an end was donated once */
-    struct lock watch_lock;         /* class DEVICE */
-    struct poller_watch watches[2]; /* of the host's two ends; guarded by watch_lock */
-    bool watching;                  /* likewise */
-    /* guarded by lock */
-    unsigned readers, writers;               /* open files */
-    unsigned readers_opened, writers_opened; /* ever: openers wait for these to change */
-    /* changed under lock, from and to -1, only while no end is open; so stable for an open end */
-    int host_read, host_write;
-    struct host_buffer buffer; /* owns them */
-};
-
 static struct super_block *pipefs; /* made once, stays */
-
-struct pipe_end {
-    struct pipe *pipe;       /* owned */
-    unsigned writers_before; /* writers_opened at open: no EPOLLHUP before a first writer came */
-};
 
 static struct pipe *pipe_alloc(void) {
     struct pipe *pipe = calloc(1, sizeof(*pipe));
@@ -75,76 +52,6 @@ static void pipe_close_host_locked(struct pipe *pipe) {
     }
 }
 
-/* ---- waiting for what guests do by themselves ---- */
-
-#define WATCH_IN  (EPOLLIN | EPOLLET)
-#define WATCH_OUT (EPOLLOUT | EPOLLET)
-
-/* Event thread. Goes on watching only while somebody waits. */
-static void pipe_moved(void *arg, uint32_t events) {
-    struct pipe *pipe = arg;
-    bool waited;
-
-    wait_queue_wake(&pipe->wait, EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM);
-    LOCK_GUARD(&pipe->watch_lock);
-    lock_acquire(&pipe->wait.lock);
-    waited = !list_empty(&pipe->wait.entries);
-    lock_release(&pipe->wait.lock);
-    if (!waited && pipe->watching) {
-        pipe->watching = false;
-        for (int i = 0; i < 2; i++) {
-            if (pipe->watches[i].active) {
-                (void)!poller_modify(&pipe->watches[i], 0);
-            }
-        }
-    }
-}
-
-static void watch_one(struct pipe *pipe, int index, int fd, uint32_t events) {
-    struct poller_watch *watch = &pipe->watches[index];
-    int result;
-
-    if (watch->active) {
-        result = poller_modify(watch, events);
-    } else {
-        *watch = (struct poller_watch){.fd = fd, .fn = pipe_moved, .arg = pipe, .events = events};
-        result = poller_add(watch);
-    }
-    if (result) {
-        log_once(LOG_WARN, "pipe", (uint64_t)-result, "cannot watch a pipe: %s", strerror(-result));
-    }
-}
-
-/* After the caller has put itself on the queue and before it looks. */
-static void pipe_watch(struct pipe *pipe) {
-    if (!atomic_load(&pipe->direct)) {
-        return;
-    }
-    LOCK_GUARD(&pipe->watch_lock);
-    if (!pipe->watching && atomic_load(&pipe->direct)) {
-        pipe->watching = true;
-        watch_one(pipe, 0, pipe->host_read, WATCH_IN);
-        watch_one(pipe, 1, pipe->host_write, WATCH_OUT);
-    }
-}
-
-/* The kernel moves every byte from now on. */
-static void pipe_unwatch(struct pipe *pipe) {
-    bool direct;
-
-    lock_acquire(&pipe->watch_lock);
-    direct = atomic_exchange(&pipe->direct, false);
-    /* Before the watches go, one by one: pipe_moved() may run for the other just now. */
-    pipe->watching = false;
-    lock_release(&pipe->watch_lock);
-    if (!direct) {
-        return;
-    }
-    poller_remove(&pipe->watches[0]);
-    poller_remove(&pipe->watches[1]);
-    wait_queue_wake(&pipe->wait, 0); /* what was on its way */
-}
-
 static void pipe_put(struct pipe *pipe) {
     if (!ref_put(&pipe->ref)) {
         return;
@@ -159,10 +66,6 @@ static void pipe_put(struct pipe *pipe) {
 
 static void pipe_endpoint_release(void *endpoint) {
     pipe_put(endpoint);
-}
-
-static struct pipe_end *file_pipe_end(struct file *file) {
-    return file->ops == &fifo_file_ops ? file->private : NULL;
 }
 
 /* The pipe of a FIFO's inode, made on first use. */
@@ -198,11 +101,6 @@ static int pipe_open_host_locked(struct pipe *pipe) {
     pipe->host_read = pipe->buffer.fd;
     pipe->host_write = pipe->buffer.write_fd;
     return 0;
-}
-
-/* O_DIRECT at any end makes packets of what is written through it; the host has one flag. */
-static int pipe_set_packets(struct pipe *pipe, bool packets) {
-    return host_fcntl(pipe->host_write, F_SETFL, O_NONBLOCK | (packets ? O_DIRECT : 0));
 }
 
 /* An end goes: whoever waits for it learns so. */
@@ -318,157 +216,6 @@ static void fifo_release(struct file *file) {
     free(end);
 }
 
-static bool pipe_has_writers(struct pipe *pipe) {
-    LOCK_GUARD(&pipe->lock);
-    return pipe->writers > 0;
-}
-
-static bool pipe_has_readers(struct pipe *pipe) {
-    LOCK_GUARD(&pipe->lock);
-    return pipe->readers > 0;
-}
-
-static ssize_t fifo_read(struct file *file, void *buffer, size_t size, int64_t *pos) {
-    struct pipe *pipe = ((struct pipe_end *)file->private)->pipe;
-    struct wait_entry entry = WAIT_ENTRY_INIT;
-    ssize_t result;
-
-    if (size == 0) {
-        return 0;
-    }
-    entry.events = EPOLLIN | EPOLLHUP;
-    for (;;) {
-        bool writers = pipe_has_writers(pipe);
-
-        result = host_read(pipe->host_read, buffer, size);
-        if (result != -EAGAIN) {
-            break;
-        }
-        if (!writers) {
-            result = 0;
-            break;
-        }
-        if (file_nonblocking(file)) {
-            break;
-        }
-        if (!entry.queue) {
-            wait_queue_add(&pipe->wait, &entry);
-            pipe_watch(pipe);
-            continue;
-        }
-        result = wait_sleep(WAIT_FOREVER);
-        if (result) {
-            break;
-        }
-    }
-    wait_queue_remove(&entry);
-    if (result > 0) {
-        wait_queue_wake(&pipe->wait, EPOLLOUT | EPOLLWRNORM);
-    }
-    return result;
-}
-
-static ssize_t pipe_broken(void) {
-    struct task *current = current_task();
-
-    if (current) {
-        struct signal_info info;
-
-        signal_info_user(&info, SIGPIPE, SI_USER, current);
-        (void)!signal_send_task(current, &info);
-    }
-    return -EPIPE;
-}
-
-static ssize_t fifo_write(struct file *file, const void *buffer, size_t size, int64_t *pos) {
-    struct pipe *pipe = ((struct pipe_end *)file->private)->pipe;
-    struct wait_entry entry = WAIT_ENTRY_INIT;
-    size_t done = 0;
-    ssize_t result = 0;
-
-    if (size == 0) {
-        return 0;
-    }
-    entry.events = EPOLLOUT | EPOLLERR;
-    while (done < size) {
-        if (!pipe_has_readers(pipe)) {
-            result = pipe_broken();
-            break;
-        }
-        result = host_write(pipe->host_write, (const char *)buffer + done, size - done);
-        if (result > 0) {
-            done += (size_t)result;
-            result = 0;
-            wait_queue_wake(&pipe->wait, EPOLLIN | EPOLLRDNORM);
-            continue;
-        }
-        if (result != -EAGAIN || file_nonblocking(file)) {
-            break;
-        }
-        if (!entry.queue) {
-            wait_queue_add(&pipe->wait, &entry);
-            pipe_watch(pipe);
-            continue;
-        }
-        result = wait_sleep(WAIT_FOREVER);
-        if (result) {
-            break;
-        }
-    }
-    wait_queue_remove(&entry);
-    return done ? (ssize_t)done : result;
-}
-
-static uint32_t fifo_poll(struct file *file, struct poll_table *table) {
-    struct pipe_end *end = file->private;
-    struct pipe *pipe = end->pipe;
-    uint32_t mask = 0;
-
-    if (table) {
-        if (table->wake) {
-            donation_forbid(file->inode);
-            pipe_unwatch(pipe);
-        }
-        poll_table_add(table, &pipe->wait);
-        pipe_watch(pipe);
-    }
-    lock_acquire(&pipe->lock);
-    bool hangup = !pipe->writers && pipe->writers_opened != end->writers_before;
-    bool broken = !pipe->readers;
-
-    lock_release(&pipe->lock);
-    if (file->mode & FMODE_READ) {
-        if (host_poll_now(pipe->host_read, EPOLLIN) & EPOLLIN) {
-            mask |= EPOLLIN | EPOLLRDNORM;
-        }
-        if (hangup) {
-            mask |= EPOLLHUP;
-        }
-    }
-    if (file->mode & FMODE_WRITE) {
-        if (host_poll_now(pipe->host_write, EPOLLOUT) & EPOLLOUT) {
-            mask |= EPOLLOUT | EPOLLWRNORM;
-        }
-        if (broken) {
-            mask |= EPOLLERR;
-        }
-    }
-    return mask;
-}
-
-static int64_t fifo_ioctl(struct file *file, struct host_thread *thread, unsigned command,
-                          struct user_address argument) {
-    struct pipe *pipe = ((struct pipe_end *)file->private)->pipe;
-    int value = 0;
-    int error;
-
-    if (command != FIONREAD) {
-        return -ENOTTY;
-    }
-    error = host_ioctl(pipe->host_read, FIONREAD, &value);
-    return error ? error : put_user(thread, value, argument);
-}
-
 static int fifo_host_fd(struct file *file) {
     struct pipe *pipe = ((struct pipe_end *)file->private)->pipe;
 
@@ -482,47 +229,6 @@ static int fifo_set_flags(struct file *file, int flags) {
         return 0;
     }
     return pipe_set_packets(pipe, flags & O_DIRECT);
-}
-
-/* A description that blocks unless the file's flags say otherwise. Packets are left to the kernel.
- */
-static int fifo_donate(struct file *file, uint32_t *rights) {
-    struct pipe *pipe = ((struct pipe_end *)file->private)->pipe;
-    bool reads = file->mode & FMODE_READ, writes = file->mode & FMODE_WRITE, waited;
-    int flags = atomic_load(&file->flags);
-    int fd;
-
-    /* Without its other side a call would sleep for good: the kernel holds both ends. Whoever
-     * leaves after this look takes back what comes of it. */
-    if ((flags & (O_DIRECT | O_ASYNC)) || (reads && !pipe_has_writers(pipe)) ||
-        (writes && !pipe_has_readers(pipe))) {
-        return -EAGAIN;
-    }
-    host_pipe_lend(&pipe->buffer);
-    *rights = SLOT_FD_BLOCKS | (reads ? SLOT_FD_READ : 0) | (writes ? SLOT_FD_WRITE : 0);
-    fd = host_reopen(reads ? pipe->host_read : pipe->host_write, (reads && writes ? O_RDWR
-                                                                  : writes        ? O_WRONLY
-                                                                                  : O_RDONLY) |
-                                                                     (flags & O_NONBLOCK));
-    if (fd < 0) {
-        return fd;
-    }
-    lock_acquire(&pipe->watch_lock);
-    if (!atomic_load(&file->inode->not_donated)) {
-        atomic_store(&pipe->direct, true);
-    }
-    lock_release(&pipe->watch_lock);
-    lock_acquire(&pipe->wait.lock);
-    waited = !list_empty(&pipe->wait.entries);
-    lock_release(&pipe->wait.lock);
-    if (waited) {
-        pipe_watch(pipe);
-    }
-    return fd;
-}
-
-static int fifo_donated_flags(struct file *file, int fd, int flags) {
-    return flags & (O_DIRECT | O_ASYNC) ? -EAGAIN : host_fcntl(fd, F_SETFL, flags & O_NONBLOCK);
 }
 
 const struct file_ops fifo_file_ops = {
