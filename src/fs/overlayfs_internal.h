@@ -67,7 +67,7 @@ static inline bool overlay_is_whiteout(const struct super_block *sb, const struc
     return upper == overlay_super(sb)->whiteout;
 }
 
-/* overlayfs.c */
+/* overlayfs_inode.c */
 
 /* The inode for this pair (either may be NULL, not both); takes its own references. ERR_PTR. */
 struct inode *overlay_inode_get(struct super_block *sb, struct inode *lower, struct inode *upper);
