@@ -7,9 +7,11 @@
  */
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "host/slot.h"
 #include "stub_probe.h"
 
 #define PAGE 4096UL
@@ -17,22 +19,29 @@
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 
 static unsigned char *stub;
-static unsigned char first_bytes[64];
+static unsigned char text[STUB_TEXT]; /* as it was */
 
-static const unsigned long places[] = {
-    0, PAGE, STUB_TEXT - PAGE, STUB_SLOTS, STUB_SLOTS + PAGE, STUB_STACKS, STUB_STACKS + 16 * PAGE};
+static const unsigned long places[] = {0,
+                                       PAGE,
+                                       STUB_TEXT - PAGE,
+                                       STUB_SLOTS,
+                                       STUB_SLOTS + PAGE,
+                                       STUB_STACKS,
+                                       STUB_STACKS + 16 * PAGE,
+                                       STUB_PUBLIC_OFFSET,
+                                       STUB_PUBLIC_OFFSET + STUB_TABLES_OFFSET};
 
 static bool find_stub(void) {
     if (!stub) {
         stub = stub_find();
         if (stub)
-            memcpy(first_bytes, stub, sizeof first_bytes);
+            memcpy(text, stub, sizeof text);
     }
     return stub != NULL;
 }
 
 static void check_stub(void) {
-    CHECK_EQ(memcmp(stub, first_bytes, sizeof first_bytes), 0);
+    CHECK_EQ(memcmp(stub, text, sizeof text), 0);
     CHECK_OK(getppid());
 }
 
@@ -134,6 +143,47 @@ TEST(advise_lock_sync) {
         check_stub();
     }
     check_kernel_serves(); /* fork copies the stub still */
+}
+
+/* Calls that Starling may not have, or not with these flags: an errno is all that matters. */
+TEST(remap_by_rarer_calls) {
+    REQUIRE(find_stub());
+    unsigned char *own = mmap(NULL, PAGE, RW, ANON, -1, 0);
+    int segment = shmget(IPC_PRIVATE, 2 * PAGE, 0600 | IPC_CREAT);
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    unsigned long nodes = 1;
+
+    REQUIRE(own != MAP_FAILED);
+    REQUIRE_OK(segment);
+    REQUIRE_OK(self);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        unsigned char *p = stub + places[i];
+        struct iovec vec = {p, PAGE};
+        const int moving = MREMAP_MAYMOVE | MREMAP_DONTUNMAP;
+
+        CHECK(mremap(own, PAGE, PAGE, moving | MREMAP_FIXED, p) == MAP_FAILED);
+        CHECK(mremap(p, PAGE, PAGE, moving) == MAP_FAILED);
+        CHECK(mremap(p, PAGE, PAGE, moving | MREMAP_FIXED, own) == MAP_FAILED);
+        CHECK(mremap(p, 0, PAGE, MREMAP_MAYMOVE) == MAP_FAILED);
+        CHECK(shmat(segment, p, 0) == MAP_FAILED);
+        CHECK(shmat(segment, p, SHM_REMAP) == MAP_FAILED);
+        CHECK(shmat(segment, p - PAGE, SHM_REMAP | SHM_EXEC) == MAP_FAILED);
+        CHECK(shmdt(p) == -1);
+        CHECK(remap_file_pages(p, PAGE, 0, 1, 0) == -1);
+        CHECK(syscall(SYS_pkey_mprotect, p, PAGE, RW | PROT_EXEC, -1) == -1);
+        CHECK(syscall(SYS_pkey_mprotect, p, PAGE, PROT_NONE, 0) == -1);
+        CHECK(syscall(SYS_process_madvise, self, &vec, 1, MADV_DONTNEED, 0) == -1);
+        CHECK(syscall(SYS_process_madvise, self, &vec, 1, MADV_PAGEOUT, 0) == -1);
+        CHECK(syscall(SYS_mlock2, p, PAGE, 1 /* MLOCK_ONFAULT */) == -1);
+        CHECK(syscall(SYS_mbind, p, PAGE, 2 /* MPOL_BIND */, &nodes, 8, 2) == -1);
+        CHECK(syscall(462 /* mseal */, p, PAGE, 0) == -1);
+        CHECK(syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */) == -1);
+        check_stub();
+    }
+    CHECK_OK(shmctl(segment, IPC_RMID, NULL));
+    close(self);
+    munmap(own, PAGE);
+    check_kernel_serves();
 }
 
 TEST(calls_that_copy) {
