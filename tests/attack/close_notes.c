@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "bystander.h"
 #include "host/slot.h"
 #include "stub_probe.h"
 
@@ -172,6 +173,7 @@ TEST(racing_forgers) {
     pid_t pid;
 
     set_up();
+    bystander_start();
     REQUIRE_OK(mine);
     pid = fork();
     REQUIRE_OK(pid);
@@ -211,6 +213,7 @@ TEST(racing_forgers) {
         CHECK_OK(fcntl(mine, F_GETFD));
     }
     (void)wait_or_kill(pid, 60000);
+    bystander_check();
     CHECK_OK(close(150));
     CHECK_OK(close(mine));
     check_kernel_serves();

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "bystander.h"
 #include "host/slot.h"
 #include "stub_probe.h"
 
@@ -91,6 +92,7 @@ TEST(numbers_behind_the_kernels_back) {
     stub = stub ? stub : stub_find();
     REQUIRE(stub != NULL);
     REQUIRE_OK(file);
+    bystander_start();
     for (int i = 0; i < 10; i++) {
         CHECK_EQ(pread(file, bytes, sizeof(bytes), 0), (ssize_t)sizeof(bytes));
     }
@@ -103,6 +105,7 @@ TEST(numbers_behind_the_kernels_back) {
     CHECK_EQ(wait_or_kill(pid, 20000), 0);
     CHECK_EQ(pread(file, bytes, sizeof(bytes), 0), (ssize_t)sizeof(bytes));
     CHECK_OK(close(file));
+    bystander_check();
     check_kernel_serves();
 }
 
@@ -131,6 +134,7 @@ TEST(claims_do_not_stop_others) {
     REQUIRE(stub != NULL);
     REQUIRE_OK(file);
     REQUIRE_OK(pipe(ends));
+    bystander_start();
     warm_up(ends[0], ends[1]);
     for (int i = 0; i < 10; i++) {
         CHECK_EQ(read(file, bytes, sizeof(bytes)), (ssize_t)sizeof(bytes));
@@ -153,6 +157,7 @@ TEST(claims_do_not_stop_others) {
     CHECK_EQ(wait_or_kill(pid, 20000), SIGKILL);
     CHECK_OK(close(ends[1]));
     CHECK_OK(close(file));
+    bystander_check();
     check_kernel_serves();
 }
 

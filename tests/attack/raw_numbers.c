@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "bystander.h"
 #include "stub_probe.h"
 
 #define X32_BIT 0x40000000l
@@ -97,6 +98,7 @@ static void in_child(long number, const long args[6]) {
 
 TEST(every_number) {
     set_up();
+    bystander_start();
     for (long number = 0; number < 1024; number++) {
         for (int i = 0; i < SETS; i++) {
             /* kill(-1) and kill(0) of everything we can reach includes this test itself. */
@@ -105,6 +107,7 @@ TEST(every_number) {
             }
             in_child(number, hostile[i]);
         }
+        bystander_check();
     }
     check_kernel_serves();
 }

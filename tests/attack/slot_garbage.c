@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "bystander.h"
 #include "host/slot.h"
 #include "stub_probe.h"
 
@@ -62,6 +63,7 @@ TEST(racing_garbage_in_the_slots) {
     block_sigchld();
 
     REQUIRE((stub = stub ? stub : stub_find()) != NULL);
+    bystander_start();
     for (unsigned i = 0; i < 10; i++) {
         pid_t child = fork();
 
@@ -70,6 +72,7 @@ TEST(racing_garbage_in_the_slots) {
             victim(i);
         }
         wait_or_kill(child, 300); /* however it ended */
+        bystander_check();
         check_kernel_serves();
     }
 }
@@ -102,6 +105,7 @@ TEST(forged_told) {
 
     block_sigchld();
     REQUIRE((stub = stub ? stub : stub_find()) != NULL);
+    bystander_start();
     for (size_t i = 0; i < 2 * count; i++) {
         uint64_t address = addresses[i % count];
         pid_t child;
@@ -124,6 +128,7 @@ TEST(forged_told) {
             syscall(i < count ? SYS_exit : SYS_exit_group, 0);
         }
         wait_or_kill(child, 100);
+        bystander_check();
         check_kernel_serves();
     }
     CHECK_EQ(word, 42);
@@ -164,6 +169,7 @@ TEST(stub_stack_is_only_its_own) {
     pid_t child;
 
     REQUIRE((stub = stub ? stub : stub_find()) != NULL);
+    bystander_start();
     child = fork();
     REQUIRE_OK(child);
     if (child == 0) {
@@ -172,6 +178,7 @@ TEST(stub_stack_is_only_its_own) {
         _exit(0);
     }
     wait_or_kill(child, 1000);
+    bystander_check();
     check_kernel_serves();
 }
 
