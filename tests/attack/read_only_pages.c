@@ -116,6 +116,69 @@ TEST(calls_write_nothing_there) {
     check_kernel_serves();
 }
 
+/* A call of the host, by a `syscall; ret` of the stub. */
+static long host(const unsigned char *site, long number, const void *a, long b, long c, long d,
+                 long e) {
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = 0;
+    long result = number;
+
+    __asm__ volatile("call *%1"
+                     : "+a"(result)
+                     : "r"(site), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+/* By the stub's own instructions: the host does not make them writable, neither where they are nor
+ * elsewhere, and no descriptor of the process leads to them. */
+static void ask_the_host(const unsigned char *site) {
+    unsigned char *public = stub + STUB_PUBLIC_OFFSET, *tables = public + STUB_TABLES_OFFSET;
+    unsigned char *pages[] = {public, tables, public + STUB_PUBLIC_SIZE - PAGE}, before[PAGE];
+    const long rw = PROT_READ | PROT_WRITE;
+
+    for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {
+        memcpy(before, pages[i], PAGE);
+        CHECK_EQ(host(site, SYS_mprotect, pages[i], PAGE, rw, 0, 0), -EACCES);
+        CHECK_EQ(host(site, SYS_mprotect, pages[i], PAGE, rw | PROT_EXEC, 0, 0), -EACCES);
+        CHECK(host(site, SYS_madvise, pages[i], PAGE, MADV_REMOVE, 0, 0) < 0);
+        for (long fd = 0; fd < 64; fd++) {
+            unsigned char *copy =
+                (unsigned char *)host(site, SYS_mmap, NULL, PAGE, rw, MAP_SHARED, fd);
+
+            if ((unsigned long)copy < -4095ul) {
+                ((volatile unsigned char *)copy)[PAGE - 1]++;
+                CHECK_EQ(memcmp(before, pages[i], PAGE), 0);
+                ((volatile unsigned char *)copy)[PAGE - 1]--;
+                (void)host(site, SYS_munmap, copy, PAGE, 0, 0, 0);
+            }
+        }
+    }
+    unsigned char *last = pages[2];
+    long moved = host(site, SYS_mremap, last, 0, PAGE, MREMAP_MAYMOVE, 0); /* another view of it */
+
+    if ((unsigned long)moved < -4095ul) {
+        CHECK_EQ(host(site, SYS_mprotect, (void *)moved, PAGE, rw, 0, 0), -EACCES);
+    }
+}
+
+TEST(the_host_keeps_them_read_only) {
+    const unsigned char *site = stub_syscall_site();
+    pid_t child;
+
+    REQUIRE(find_stub());
+    REQUIRE(site != NULL);
+    child = fork();
+    REQUIRE_OK(child);
+    if (child == 0) {
+        ask_the_host(site);
+        CHILD_EXIT();
+    }
+    CHECK_CHILD_OK(child);
+    check_kernel_serves();
+}
+
 /* A child has slots of its own: what stands in its parent's is not there. */
 TEST(slots_are_not_shared) {
     REQUIRE(find_stub());
