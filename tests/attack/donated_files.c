@@ -64,7 +64,7 @@ static void use_every_number(int file) {
 
     REQUIRE(site != NULL);
     REQUIRE_OK(fstat(file, &before));
-    for (int number = 1; number < 64; number++) {
+    for (int number = 0; number < 64; number++) {
         bool is_file = host(site, SYS_lseek, number, 0, SEEK_SET) == 0;
         long written = host(site, SYS_write, number, (long)"escaped", 7);
 
@@ -161,6 +161,102 @@ TEST(claims_do_not_stop_others) {
     check_kernel_serves();
 }
 
+/* The host's number of a descriptor, as the kernel has told the stub; -1: it is not donated. */
+static int number_of(int fd) {
+    const unsigned char *public = stub + STUB_PUBLIC_OFFSET;
+    const struct slot_fd *table =
+        (const struct slot_fd *)(public + ((const struct slot_public *)public)->table);
+
+    return table[fd].word ? (int)(table[fd].word & SLOT_FD_NUMBER) : -1;
+}
+
+/* Has its stub close nothing, whatever the kernel orders. */
+static void *keep(void *arg) {
+    volatile struct slot *slots = (volatile struct slot *)(stub + STUB_SLOTS);
+
+    for (;;) {
+        slots->close_count = 0;
+    }
+    return arg;
+}
+
+#define PIPES 8
+
+/* Closes pipes, and tells whether it has kept the host's number of one such end. */
+static void keep_ends(int pipes[PIPES][2], int end, int told) {
+    const unsigned char *site = find_site();
+    pthread_t threads[2];
+    char kept = '-';
+
+    for (int i = 0; i < 2; i++) {
+        if (!site || pthread_create(&threads[i], NULL, keep, NULL)) {
+            _exit(1);
+        }
+    }
+    for (int i = 0; i < PIPES; i++) {
+        int number = number_of(pipes[i][end]);
+
+        close(pipes[i][0]);
+        close(pipes[i][1]);
+        for (int calls = 0; calls < 10; calls++) {
+            (void)syscall(SYS_getppid);
+            (void)syscall(SYS_dup, -1);
+        }
+        if (number >= 0 && host(site, SYS_lseek, number, 0, SEEK_CUR) == -ESPIPE) {
+            kept = 'k';
+        }
+    }
+    (void)!write(told, &kept, 1);
+    for (;;) {
+        pause();
+    }
+}
+
+static bool try_to_keep(int end) {
+    int pipes[PIPES][2], told[2];
+    char kept, byte;
+    pid_t pid;
+
+    REQUIRE_OK(pipe(told));
+    for (int i = 0; i < PIPES; i++) {
+        REQUIRE_OK(pipe(pipes[i]));
+        warm_up(pipes[i][0], pipes[i][1]);
+    }
+    pid = fork();
+    REQUIRE_OK(pid);
+    if (pid == 0) {
+        keep_ends(pipes, end, told[1]);
+    }
+    CHECK_EQ(read(told[0], &kept, 1), 1);
+    for (int i = 0; i < PIPES; i++) {
+        CHECK_OK(close(pipes[i][end]));
+        if (end) {
+            CHECK_EQ(read(pipes[i][0], &byte, 1), 0);
+        } else {
+            CHECK_ERR(write(pipes[i][1], "x", 1), EPIPE);
+        }
+        CHECK_OK(close(pipes[i][!end]));
+    }
+    CHECK_OK(kill(pid, SIGKILL));
+    (void)wait_or_kill(pid, 20000);
+    CHECK_OK(close(told[0]));
+    CHECK_OK(close(told[1]));
+    return kept == 'k';
+}
+
+/* An end of a pipe has gone when every guest has closed it, whatever a stub still has. */
+TEST(kept_ends_of_pipes) {
+    block_sigchld();
+    signal(SIGPIPE, SIG_IGN);
+    stub = stub ? stub : stub_find();
+    REQUIRE(stub != NULL);
+    for (int end = 0; end < 2; end++) {
+        while (!try_to_keep(end) && !guest_test_failures) {
+        }
+    }
+    check_kernel_serves();
+}
+
 static const char *const places[] = {".", "/tmp"};
 
 /* A file of eight bytes, open with these flags and hot. */
@@ -194,7 +290,7 @@ static int write_every_number(off_t offset) {
     int files = 0, written = 0;
 
     REQUIRE(site != NULL);
-    for (int number = 1; number < 64; number++) {
+    for (int number = 0; number < 64; number++) {
         files += host(site, SYS_lseek, number, 0, SEEK_CUR) >= 0;
         written += host4(site, SYS_pwrite64, number, (long)"overwrit", 8, offset) == 8;
     }

@@ -28,28 +28,36 @@
     { #name, offsetof(struct slot, name), sizeof(((struct slot *)0)->name) }
 static const struct field {
     const char *name;
-    size_t offset, size;
+    size_t offset, size; /* bytes */
 } fields[] = {
-    FIELD(stub_sleeps),    FIELD(kernel_sleeps), FIELD(spin),
-    FIELD(torn),           FIELD(work),          FIELD(cpu),
-    FIELD(direct),         FIELD(event),         FIELD(command),
-    FIELD(brought_size),   FIELD(fault.signo),   FIELD(brought_address),
-    FIELD(answer_address), FIELD(answer_size),   FIELD(regs),
-    FIELD(fpstate),        FIELD(fpstate_size),  FIELD(fpstate_reset),
-    FIELD(fault),          FIELD(call_count),    FIELD(calls_done),
-    FIELD(calls_finished), FIELD(calls_report),  FIELD(calls),
-    FIELD(results),        FIELD(clone_flags),   FIELD(clone_tls),
-    FIELD(announce),       FIELD(clone_slot),    FIELD(clone_ctx_fd),
-    FIELD(clone_sock_fd),  FIELD(clone_result),  FIELD(signal_mask),
-    FIELD(told),           FIELD(direct_done),   FIELD(direct_io),
-    FIELD(notes),          FIELD(close_count),   FIELD(close_fds),
-    FIELD(bounce),         FIELD(answered),      FIELD(failed),
-    FIELD(turn),
+    FIELD(stub_sleeps),    FIELD(kernel_sleeps),
+    FIELD(spin),           FIELD(torn),
+    FIELD(work),           FIELD(cpu),
+    FIELD(direct),         FIELD(event),
+    FIELD(command),        FIELD(brought_size),
+    FIELD(fault.signo),    FIELD(brought_address),
+    FIELD(answer_address), FIELD(answer_size),
+    FIELD(regs),           FIELD(fpstate),
+    FIELD(fpstate_size),   FIELD(fpstate_reset),
+    FIELD(fault),          FIELD(call_count),
+    FIELD(calls_done),     FIELD(calls_finished),
+    FIELD(calls_report),   FIELD(calls),
+    FIELD(results),        FIELD(clone_flags),
+    FIELD(clone_tls),      FIELD(announce),
+    FIELD(clone_slot),     FIELD(clone_ctx_fd),
+    FIELD(clone_sock_fd),  FIELD(clone_result),
+    FIELD(signal_mask),    FIELD(told),
+    FIELD(direct_done),    FIELD(direct_io),
+    FIELD(notes),          FIELD(close_count),
+    FIELD(close_fds),      FIELD(bounce),
+    FIELD(answered),       FIELD(failed),
+    FIELD(turn),           {"brought", offsetof(struct slot, brought_size), 16},
 };
 #define FIELDS (sizeof fields / sizeof fields[0])
 
 static unsigned char *stub;
-static int begins[2]; /* a pipe */
+static uint64_t first_stack; /* an address in that of the thread that calls */
+static int begins[2];        /* a pipe */
 
 /* Sizes and counts beyond every end, addresses of whom it does not belong to, results that are
  * none. */
@@ -72,7 +80,11 @@ static uint64_t value(unsigned *state) {
                                (uint64_t)stub,
                                (uint64_t)stub + STUB_SLOTS_OFFSET,
                                0xffff888000000000,
-                               SLOT_RESULT(100)};
+                               SLOT_RESULT(100),
+                               first_stack - (1ul << 28),
+                               first_stack - (1ul << 29),
+                               first_stack - (1ul << 30),
+                               first_stack - (3ul << 30)};
 
     *state = *state * 1664525u + 1013904223u;
     return values[(*state >> 8) % (sizeof values / sizeof values[0])];
@@ -165,6 +177,7 @@ static _Noreturn void attack(const struct field *field) {
     if (file < 0 || pipe2(ends, O_NONBLOCK)) {
         _exit(1);
     }
+    first_stack = (uint64_t)ends;
     call_everything(ends, file);
     if (pthread_create(&thread, NULL, rewrite, (void *)(uintptr_t)field)) {
         _exit(1);
