@@ -18,7 +18,7 @@ export CC
 endif
 
 # The attacks that race; attack_event_files takes eight minutes there.
-TSAN_ATTACKS := attack/donated_files attack/path_races attack/proc_files attack/slot_garbage
+TSAN_ATTACKS := $(addprefix attack/,donated_files inotify_races path_races pidfd_races proc_files scm_rights slot_fields slot_garbage)
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps-build deps-test deps-check demo test check check-format check-layering check-docs check-tidy check-clang \
