@@ -208,7 +208,7 @@ void fd_table_settle(struct fd_table *table);
  * then nothing that a stub has closed before is open afterwards. No lock held. */
 void fd_page_refresh(const struct inode *inode);
 
-/* ---- donation (design §6): donation.c ---- */
+/* ---- donation (design §6): donation*.c ---- */
 
 /* Once at start: guests are given descriptors to use by themselves. */
 void donation_enable(void);

@@ -26,7 +26,6 @@
 #include "fs/overlayfs_internal.h"
 
 #define OVERLAYFS_MAGIC 0x794c7630 /* statfs(2) */
-#define UPPER_INO       (1ull << 51)
 
 static int overlay_statfs(struct super_block *sb, struct statfs *stat) {
     struct super_block *upper = overlay_super(sb)->upper_sb;

@@ -14,7 +14,7 @@
 /* file->mode: counted in inode->write_count. */
 #define FMODE_COUNTED (1u << 8)
 
-/* ---- fd_table.c, donation.c ---- */
+/* ---- fd_table.c, donation*.c ---- */
 
 struct fd_table {
     struct ref ref;      /* the last user closes all */
@@ -213,7 +213,7 @@ int MUST_CHECK may_delete(struct dentry *dir, struct dentry *victim, bool is_dir
                           const struct credentials *creds);
 int MUST_CHECK may_create(struct dentry *dir, const struct credentials *creds);
 
-/* ---- inode.c, file.c ---- */
+/* ---- inode.c, file.c, file_io.c ---- */
 
 int MUST_CHECK inode_get_write(struct inode *inode);
 void inode_put_write(struct inode *inode);

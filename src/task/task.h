@@ -195,7 +195,7 @@ int MUST_CHECK thread_group_set_process(struct thread_group *group, struct host_
 /* The group's host process; owned. */
 struct host_process *thread_group_process(struct thread_group *group);
 
-/* ---- task.c ---- */
+/* ---- task.c, task_look.c ---- */
 
 #define TASK_COMM_SIZE      16
 #define TASK_TIMER_SLACK_NS 50000
