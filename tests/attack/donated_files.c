@@ -20,31 +20,6 @@
 
 static unsigned char *stub;
 
-/* Calls the host by way of a `syscall; ret` of the stub. */
-static long host4(const unsigned char *site, long number, long a, long b, long c, long d) {
-    register long r10 __asm__("r10") = d;
-    long result = number;
-
-    __asm__ volatile("call *%1"
-                     : "+a"(result)
-                     : "r"(site), "D"(a), "S"(b), "d"(c), "r"(r10)
-                     : "rcx", "r11", "memory");
-    return result;
-}
-
-static long host(const unsigned char *site, long number, long a, long b, long c) {
-    return host4(site, number, a, b, c, 0);
-}
-
-static const unsigned char *find_site(void) {
-    for (size_t at = 0; at + 2 < STUB_TEXT; at++) {
-        if (stub[at] == 0x0f && stub[at + 1] == 0x05 && stub[at + 2] == 0xc3) {
-            return stub + at;
-        }
-    }
-    return NULL;
-}
-
 static void warm_up(int in, int out) {
     char bytes[16];
 
@@ -57,7 +32,7 @@ static void warm_up(int in, int out) {
 /* The files are open for reading alone: whatever number they have in this process, none can be
  * written to, and the end of the pipe that was closed is not there. */
 static void use_every_number(int file) {
-    const unsigned char *site = find_site();
+    const unsigned char *site = stub_syscall_site_of(stub);
     struct stat before, after;
     int files = 0;
     char byte;
@@ -65,15 +40,15 @@ static void use_every_number(int file) {
     REQUIRE(site != NULL);
     REQUIRE_OK(fstat(file, &before));
     for (int number = 0; number < 64; number++) {
-        bool is_file = host(site, SYS_lseek, number, 0, SEEK_SET) == 0;
-        long written = host(site, SYS_write, number, (long)"escaped", 7);
+        bool is_file = stub_call(site, SYS_lseek, number, 0, SEEK_SET) == 0;
+        long written = stub_call(site, SYS_write, number, (long)"escaped", 7);
 
         /* One of them is the control socket, which takes what its own guest writes. */
         CHECK(written < 0 || !is_file);
-        CHECK(host(site, SYS_pwrite64, number, (long)"escaped", 7) < 0);
+        CHECK(stub_call(site, SYS_pwrite64, number, (long)"escaped", 7) < 0);
         files += is_file;
-        (void)host(site, SYS_pread64, number, (long)&byte, 1);
-        (void)host(site, SYS_close, number, 0, 0);
+        (void)stub_call(site, SYS_pread64, number, (long)&byte, 1);
+        (void)stub_call(site, SYS_close, number, 0, 0);
     }
     CHECK(files > 0); /* else nothing was tried */
     /* Its own descriptor is the kernel's to serve now. */
@@ -184,7 +159,7 @@ static void *keep(void *arg) {
 
 /* Closes pipes, and tells whether it has kept the host's number of one such end. */
 static void keep_ends(int pipes[PIPES][2], int end, int told) {
-    const unsigned char *site = find_site();
+    const unsigned char *site = stub_syscall_site_of(stub);
     pthread_t threads[2];
     char kept = '-';
 
@@ -202,7 +177,7 @@ static void keep_ends(int pipes[PIPES][2], int end, int told) {
             (void)syscall(SYS_getppid);
             (void)syscall(SYS_dup, -1);
         }
-        if (number >= 0 && host(site, SYS_lseek, number, 0, SEEK_CUR) == -ESPIPE) {
+        if (number >= 0 && stub_call(site, SYS_lseek, number, 0, SEEK_CUR) == -ESPIPE) {
             kept = 'k';
         }
     }
@@ -286,13 +261,13 @@ static void done(int fd, const char *dir) {
 
 /* Writes to every number at an offset. How many files took it; -1: there is none at all. */
 static int write_every_number(off_t offset) {
-    const unsigned char *site = find_site();
+    const unsigned char *site = stub_syscall_site_of(stub);
     int files = 0, written = 0;
 
     REQUIRE(site != NULL);
     for (int number = 0; number < 64; number++) {
-        files += host(site, SYS_lseek, number, 0, SEEK_CUR) >= 0;
-        written += host4(site, SYS_pwrite64, number, (long)"overwrit", 8, offset) == 8;
+        files += stub_call(site, SYS_lseek, number, 0, SEEK_CUR) >= 0;
+        written += stub_call(site, SYS_pwrite64, number, (long)"overwrit", 8, offset) == 8;
     }
     return files ? written : -1;
 }

@@ -14,19 +14,6 @@
 #define PAGE 4096ul
 #define SIZE (64 * PAGE)
 
-static long host(const unsigned char *site, long number, long a, long b, long c, long d, long e) {
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = 0;
-    long result = number;
-
-    __asm__ volatile("call *%1"
-                     : "+a"(result)
-                     : "r"(site), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return result;
-}
-
 static sigjmp_buf faulted;
 
 static void on_fault(int signal) {
@@ -56,9 +43,9 @@ static char *map_unseen(const unsigned char *site, int fd) {
     for (int number = 1; number < 64; number++) {
         long map;
 
-        if (host(site, SYS_pread64, number, (long)bytes, 4, 0, 0) != 4 || memcmp(bytes, "kept", 4))
+        if (stub_call(site, SYS_pread64, number, (long)bytes, 4) != 4 || memcmp(bytes, "kept", 4))
             continue;
-        map = host(site, SYS_mmap, 0, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, number);
+        map = stub_call(site, SYS_mmap, 0, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, number);
         if ((unsigned long)map < -4095ul)
             return (char *)map;
     }

@@ -116,21 +116,6 @@ TEST(calls_write_nothing_there) {
     check_kernel_serves();
 }
 
-/* A call of the host, by a `syscall; ret` of the stub. */
-static long host(const unsigned char *site, long number, const void *a, long b, long c, long d,
-                 long e) {
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = 0;
-    long result = number;
-
-    __asm__ volatile("call *%1"
-                     : "+a"(result)
-                     : "r"(site), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return result;
-}
-
 /* By the stub's own instructions: the host does not make them writable, neither where they are nor
  * elsewhere, and no descriptor of the process leads to them. */
 static void ask_the_host(const unsigned char *site) {
@@ -140,26 +125,27 @@ static void ask_the_host(const unsigned char *site) {
 
     for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {
         memcpy(before, pages[i], PAGE);
-        CHECK_EQ(host(site, SYS_mprotect, pages[i], PAGE, rw, 0, 0), -EACCES);
-        CHECK_EQ(host(site, SYS_mprotect, pages[i], PAGE, rw | PROT_EXEC, 0, 0), -EACCES);
-        CHECK(host(site, SYS_madvise, pages[i], PAGE, MADV_REMOVE, 0, 0) < 0);
+        CHECK_EQ(stub_call(site, SYS_mprotect, (long)pages[i], PAGE, rw), -EACCES);
+        CHECK_EQ(stub_call(site, SYS_mprotect, (long)pages[i], PAGE, rw | PROT_EXEC), -EACCES);
+        CHECK(stub_call(site, SYS_madvise, (long)pages[i], PAGE, MADV_REMOVE) < 0);
         for (long fd = 0; fd < 64; fd++) {
             unsigned char *copy =
-                (unsigned char *)host(site, SYS_mmap, NULL, PAGE, rw, MAP_SHARED, fd);
+                (unsigned char *)stub_call(site, SYS_mmap, 0, PAGE, rw, MAP_SHARED, fd);
 
             if ((unsigned long)copy < -4095ul) {
                 ((volatile unsigned char *)copy)[PAGE - 1]++;
                 CHECK_EQ(memcmp(before, pages[i], PAGE), 0);
                 ((volatile unsigned char *)copy)[PAGE - 1]--;
-                (void)host(site, SYS_munmap, copy, PAGE, 0, 0, 0);
+                (void)stub_call(site, SYS_munmap, (long)copy, PAGE);
             }
         }
     }
     unsigned char *last = pages[2];
-    long moved = host(site, SYS_mremap, last, 0, PAGE, MREMAP_MAYMOVE, 0); /* another view of it */
+    long moved =
+        stub_call(site, SYS_mremap, (long)last, 0, PAGE, MREMAP_MAYMOVE); /* another view of it */
 
     if ((unsigned long)moved < -4095ul) {
-        CHECK_EQ(host(site, SYS_mprotect, (void *)moved, PAGE, rw, 0, 0), -EACCES);
+        CHECK_EQ(stub_call(site, SYS_mprotect, moved, PAGE, rw), -EACCES);
     }
 }
 

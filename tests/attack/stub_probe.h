@@ -42,10 +42,9 @@ __attribute__((unused)) static unsigned char *stub_find(void) {
     return found;
 }
 
-/* The first `syscall; ret` of the stub: to be called with a host call's number and arguments. */
-__attribute__((unused)) static const unsigned char *stub_syscall_site(void) {
-    const unsigned char *stub = stub_find();
-
+/* The first `syscall; ret` of the stub: for stub_call(). */
+__attribute__((unused)) static const unsigned char *
+stub_syscall_site_of(const unsigned char *stub) {
     for (size_t at = 0; stub && at + 2 < STUB_TEXT; at++) {
         if (stub[at] == 0x0f && stub[at + 1] == 0x05 && stub[at + 2] == 0xc3) {
             return stub + at;
@@ -53,6 +52,28 @@ __attribute__((unused)) static const unsigned char *stub_syscall_site(void) {
     }
     return NULL;
 }
+
+__attribute__((unused)) static const unsigned char *stub_syscall_site(void) {
+    return stub_syscall_site_of(stub_find());
+}
+
+/* A call of the host by that site: its result. */
+__attribute__((unused)) static long stub_call6(const unsigned char *site, long number,
+                                               const long args[6]) {
+    register long r10 __asm__("r10") = args[3];
+    register long r8 __asm__("r8") = args[4];
+    register long r9 __asm__("r9") = args[5];
+    long result = number;
+
+    __asm__ volatile("call *%1"
+                     : "+a"(result)
+                     : "r"(site), "D"(args[0]), "S"(args[1]), "d"(args[2]), "r"(r10), "r"(r8),
+                       "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+/* Arguments that are not given are 0. */
+#define stub_call(site, number, ...) stub_call6(site, number, (const long[6]){__VA_ARGS__})
 
 /* Waits for a child at most `ms`, then kills it. Its wait status. */
 __attribute__((unused)) static int wait_or_kill(pid_t child, int ms) {
